@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "patch/manifest.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+static HvpManifest *parse(const char *text, GError **error)
+{
+	return hvp_manifest_parse(text, strlen(text), "a.hvpatch.json", error);
+}
+
+static void test_read(void)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(HvpManifest) manifest = parse("{\"kthreads\":\"parked=kworker/*,md?\","
+						"\"standing\":[\"md_thread\",\"raid1:raid1d\"]}",
+						&error);
+
+	g_assert_no_error(error);
+	g_assert_cmpint(manifest->kthreads, ==, HVP_KTHREADS_PARKED);
+	g_assert_cmpstr(manifest->patterns[0], ==, "kworker/*");
+	g_assert_cmpstr(manifest->patterns[1], ==, "md?");
+	g_assert_null(manifest->patterns[2]);
+	g_assert_cmpstr(manifest->standing[0], ==, "md_thread");
+	g_assert_cmpstr(manifest->standing[1], ==, "raid1:raid1d");
+	g_assert_null(manifest->standing[2]);
+	g_assert_true(hvp_manifest_check(manifest, &error));
+}
+
+static void test_policies(void)
+{
+	static const struct {
+		const char *text;
+		int policy;
+		bool has_sense; /* without standing functions */
+	} policies[] = {
+		{ "any", HVP_KTHREADS_ANY, true },
+		{ "refuse", HVP_KTHREADS_REFUSE, false },
+		{ "parked", HVP_KTHREADS_PARKED, false },
+		{ "parked=*", HVP_KTHREADS_PARKED, true },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(policies); i++) {
+		g_autoptr(HvpManifest) manifest = parse("{}", NULL);
+		g_autoptr(HvpManifest) standing = parse("{\"standing\":[\"f\"]}", NULL);
+		g_autoptr(GError) error = NULL;
+
+		g_assert_cmpint(manifest->kthreads, ==, HVP_KTHREADS_ANY);
+		g_assert_true(hvp_manifest_set_kthreads(manifest, policies[i].text, NULL));
+		g_assert_true(hvp_manifest_set_kthreads(standing, policies[i].text, NULL));
+		g_assert_cmpint(manifest->kthreads, ==, policies[i].policy);
+		g_assert_true(hvp_manifest_check(standing, NULL));
+		if (!hvp_manifest_check(manifest, &error))
+			g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+		g_assert_cmpint(error == NULL, ==, policies[i].has_sense);
+	}
+}
+
+static void test_replaced(void)
+{
+	g_autoptr(HvpManifest) manifest = parse("{\"kthreads\":\"parked=a\"}", NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_assert_false(hvp_manifest_set_kthreads(manifest, "park", &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+	g_assert_cmpstr(manifest->patterns[0], ==, "a");
+	g_assert_true(hvp_manifest_set_kthreads(manifest, "any", NULL));
+	g_assert_null(manifest->patterns);
+}
+
+static void test_malformed(void)
+{
+	static const char *const texts[] = {
+		"",
+		"[]",
+		"{",
+		"{\"kthread\":\"any\"}",
+		"{\"kthreads\":\"any\",\"x\":1}",
+		"{\"kthreads\":7}",
+		"{\"kthreads\":null}",
+		"{\"kthreads\":\"\"}",
+		"{\"kthreads\":\"Any\"}",
+		"{\"kthreads\":\"parked=\"}",
+		"{\"kthreads\":\"parked=a,,b\"}",
+		"{\"kthreads\":\"parked=a b\"}",
+		"{\"standing\":{}}",
+		"{\"standing\":[7]}",
+		"{\"standing\":[\"\"]}",
+		"{\"standing\":[\"a b\"]}",
+		"{\"standing\":[[\"a\"]]}",
+		"{\"standing\":[[[[[[1]]]]]]}",
+		"{\"kthreads\":\"\xc3\x28\"}",
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+		g_autoptr(GError) error = NULL;
+
+		g_assert_null(parse(texts[i], &error));
+		g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+	}
+}
+
+static char *many(const char *before, const char *one, guint count, const char *after)
+{
+	GString *text = g_string_new(before);
+
+	for (guint i = 0; i < count; i++)
+		g_string_append(text, one);
+	g_string_append(text, after);
+	return g_string_free(text, FALSE);
+}
+
+static void test_too_much(void)
+{
+	char *texts[] = {
+		many("{\"kthreads\":\"parked=a", ",a", HVP_MANIFEST_MAX_PATTERNS, "\"}"),
+		many("{\"kthreads\":\"parked=", "a", HVP_MANIFEST_MAX_PATTERN_BYTES + 1, "\"}"),
+		many("{\"standing\":[\"a\"", ",\"a\"", HVP_MANIFEST_MAX_STANDING, "]}"),
+		many("{\"standing\":[\"", "a", HVP_MANIFEST_MAX_NAME_BYTES + 1, "\"]}"),
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+		g_autoptr(GError) error = NULL;
+
+		g_assert_null(parse(texts[i], &error));
+		g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+		g_free(texts[i]);
+	}
+}
+
+static void test_beside(void)
+{
+	g_autofree char *folder = g_dir_make_tmp("hvpatch-test-XXXXXX", NULL);
+	g_autofree char *module = g_build_filename(folder, "fix.ko", NULL);
+	g_autofree char *path = g_build_filename(folder, "fix.hvpatch.json", NULL);
+	g_autoptr(HvpManifest) none = NULL, some = NULL;
+	g_autoptr(GError) error = NULL;
+	g_autofree char *large = g_strnfill(HVP_MANIFEST_MAX_BYTES + 1, ' ');
+
+	none = hvp_manifest_open_beside(module, &error);
+	g_assert_no_error(error);
+	g_assert_cmpint(none->kthreads, ==, HVP_KTHREADS_ANY);
+	g_assert_true(g_file_set_contents(path, "{\"kthreads\":\"parked=a\"}", -1, NULL));
+	some = hvp_manifest_open_beside(module, &error);
+	g_assert_no_error(error);
+	g_assert_cmpstr(some->patterns[0], ==, "a");
+	g_assert_true(g_file_set_contents(path, "{\"kthreads\":0}", -1, NULL));
+	g_assert_null(hvp_manifest_open_beside(module, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+	g_assert_nonnull(strstr(error->message, "fix.hvpatch.json"));
+	g_clear_error(&error);
+	g_assert_true(g_file_set_contents(path, large, -1, NULL));
+	g_assert_null(hvp_manifest_open_beside(module, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+	g_unlink(path);
+	g_rmdir(folder);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/manifest/sound-READ", test_read);
+	g_test_add_func("/manifest/policies-READ", test_policies);
+	g_test_add_func("/manifest/policy-of-operator-REPLACES", test_replaced);
+	g_test_add_func("/manifest/malformed-REFUSED", test_malformed);
+	g_test_add_func("/manifest/too-much-REFUSED", test_too_much);
+	g_test_add_func("/manifest/beside-module-READ", test_beside);
+	return g_test_run();
+}
