@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The page that KVM shares with a VMM for each vCPU (struct kvm_run), used through the
+ * VMM's own mapping: when `kvm_valid_regs` asks for them, KVM leaves the registers there on
+ * every exit; with `kvm_dirty_regs` set it takes them from there on the next entry
+ * ("synchronized registers", Documentation/virt/kvm/api.rst).
+ *
+ * A bit that this KVM does not know makes KVM_RUN fail and the guest is lost: check first.
+ * A value found there belongs to the VMM: ours is OR-ed in, and taken out again.
+ *
+ *   arm:   rip = marker, then valid |= REGS | SREGS       (threads run)
+ *   exit:  KVM overwrites rip with the real one
+ *   read:  rip is the marker: nothing was left; then valid = what was found  (threads stand)
+ */
+#pragma once
+
+#include "base/registers.h"
+#include "vm/kvm-process.h"
+
+typedef enum {
+	HVP_KVM_RUN_STALE,  /* no exit since arming */
+	HVP_KVM_RUN_FRESH,  /* these are the registers of the last exit */
+	HVP_KVM_RUN_SHARED, /* so, provided that it has exited: the VMM asks for them itself */
+	HVP_KVM_RUN_TAKEN,  /* the VMM has registers of its own there: not to be touched */
+} HvpKvmRunState;
+
+typedef struct {
+	const HvpKvmProcess *process; /* borrowed */
+	guint64 found[HVP_KVM_MAX_VCPUS];
+	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
+} HvpKvmRun;
+
+/* Asks /dev/kvm whether registers can be left there at all. UNSUPPORTED, PERMISSION. */
+bool hvp_kvm_run_check(GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Arms the pages of all vCPUs. VM_GONE. */
+bool hvp_kvm_run_arm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Disarms all pages, threads stopped or not, and tells in `states` and @ret_registers
+ * (kernel_gs_base is not told and 0) what each holds. VM_GONE.
+ */
+bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers,
+		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Has KVM take the general registers, RIP and RFLAGS of @registers when vCPU @index enters the
+ * guest the next time. Its thread stands.
+ */
+bool hvp_kvm_run_put(HvpKvmRun *self, guint index, const HvpRegisters *registers,
+		     GError **error) G_GNUC_WARN_UNUSED_RESULT;
