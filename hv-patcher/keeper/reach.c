@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "keeper/reach.h"
+
+#include <string.h>
+
+#include "keeper/attach.h"
+#include "vm/kvm.h"
+
+/* A vCPU is back in the guest long before; on a busy host its thread may wait for a CPU. */
+#define FIND_USEC (5 * G_USEC_PER_SEC)
+
+bool hvp_reach_set_place(HvpSession *self, const HvpWirePlace *place, const HvpRamRange *ranges,
+			 gsize count, GError **error)
+{
+	if (place->pid <= 0 || count == 0 || count > HVP_RAM_MAX_RANGES)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "a place with pid %d and %" G_GSIZE_FORMAT " ranges of RAM",
+				     place->pid, count);
+	self->by_kvm = true;
+	self->place = *place;
+	self->range_count = count;
+	memcpy(self->ranges, ranges, count * sizeof *ranges);
+	return true;
+}
+
+static HvpBackend *attach_kvm(HvpSession *self, GError **error)
+{
+	HvpKvmPlace place = {
+		.pid = self->place.pid,
+		.start_time = self->place.start_time,
+		.ranges = self->ranges,
+		.range_count = self->range_count,
+	};
+
+	return hvp_kvm_attach(&place, hvp_deadline_in(FIND_USEC), error);
+}
+
+HvpBackend *hvp_reach_running(HvpSession *self, GError **error)
+{
+	return self->by_kvm ? attach_kvm(self, error) : hvp_attach_running(self->qmp, error);
+}
+
+HvpBackend *hvp_reach_leftover(HvpSession *self, bool *ret_stopped, GError **error)
+{
+	*ret_stopped = !self->by_kvm;
+	return self->by_kvm ? attach_kvm(self, error) : hvp_attach_leftover(self->qmp, error);
+}
+
+bool hvp_reach_leave(HvpSession *self, HvpBackend *backend, bool run, GError **error)
+{
+	if (self->by_kvm) {
+		hvp_backend_free(backend);
+		return true;
+	}
+	return hvp_attach_leave(self->qmp, backend, error) &&
+	       (!run || hvp_attach_ensure_running(self->qmp, error));
+}
+
+bool hvp_reach_ensure_running(HvpSession *self, GError **error)
+{
+	/* With the backend its threads were let go. */
+	return self->by_kvm || hvp_attach_ensure_running(self->qmp, error);
+}
