@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/applied.h"
+
+#define MAX_APPLIED 128U
+
+void hvp_applied_free(HvpApplied *self)
+{
+	if (self == NULL)
+		return;
+	g_free(self->name);
+	hvp_record_free(self->record);
+	g_free(self->why);
+	hvp_klp_patch_free(self->klp);
+	g_free(self);
+}
+
+static HvpApplied *applied_new(const HvpModule *module, HvpRecord *record)
+{
+	HvpApplied *self = g_new0(HvpApplied, 1);
+
+	self->name = g_strdup(module->name);
+	self->module = module->address;
+	self->args = module->args;
+	self->text = module->text;
+	self->init_text = module->init_text;
+	self->record = record;
+	return self;
+}
+
+static HvpApplied *read_module(HvpTarget *target, const HvpModule *module, GError **error)
+{
+	HvpRecord *record = hvp_record_read(target->kernel, module, error);
+	g_autoptr(HvpApplied) self = NULL;
+
+	if (record == NULL)
+		return NULL;
+	self = applied_new(module, record);
+	self->state = hvp_record_verify(record, target->kernel, target->modules, module,
+					&self->why);
+	self->klp = hvp_klp_patch_read(target->kernel, record->klp_patch, NULL);
+	/* A klp_patch of another module is none that the record may name. */
+	if (self->klp != NULL && self->klp->module.value != self->module.value)
+		g_clear_pointer(&self->klp, hvp_klp_patch_free);
+	if (!hvp_klp_core_find(target->kernel, module->address, &self->core, error))
+		return NULL;
+	return g_steal_pointer(&self);
+}
+
+HvpApplied *hvp_applied_read(HvpTarget *target, const char *name, GError **error)
+{
+	const HvpModule *module;
+
+	if (!hvp_target_refresh_modules(target, error))
+		return NULL;
+	module = hvp_modules_find(target->modules, name);
+	if (module == NULL) {
+		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "no patch %s is applied", name);
+		return NULL;
+	}
+	return read_module(target, module, error);
+}
+
+GPtrArray *hvp_applied_read_all(HvpTarget *target, GError **error)
+{
+	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify)hvp_applied_free);
+
+	if (!hvp_target_refresh_modules(target, error))
+		return NULL;
+	/* The guest's list starts with the youngest. */
+	for (guint i = hvp_modules_count(target->modules); i-- > 0;) {
+		const HvpModule *module = hvp_modules_get(target->modules, i);
+		g_autoptr(GError) reason = NULL;
+		HvpApplied *applied = read_module(target, module, &reason);
+
+		if (applied == NULL) {
+			if (g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
+				continue;
+			applied = applied_new(module, hvp_record_new(module->name, ""));
+			applied->state = HVP_RECORD_TAMPERED;
+			applied->why = g_strdup(reason->message);
+		}
+		g_ptr_array_add(all, applied);
+		if (all->len > MAX_APPLIED) {
+			hvp_error_set(error, HVP_ERROR_BAD_DATA,
+				      "the guest claims more than %u patches of ours", MAX_APPLIED);
+			return NULL;
+		}
+	}
+	return g_steal_pointer(&all);
+}
+
+const char *hvp_applied_coverage_name(HvpCoverage coverage)
+{
+	static const char *const names[] = { "switch", "core", "waiting", "none" };
+
+	return (guint)coverage < G_N_ELEMENTS(names) ? names[coverage] : "none";
+}
+
+HvpCoverage hvp_applied_coverage(const HvpApplied *self, HvpTarget *target,
+				 const HvpKlpObject *object)
+{
+	HvpModule *module = hvp_modules_find(target->modules, self->name);
+
+	for (guint i = 0; module != NULL && i < self->record->sites->len; i++) {
+		const HvpRecordSite *site = &g_array_index(self->record->sites, HvpRecordSite, i);
+
+		if (g_strcmp0(site->object, object->name) == 0 &&
+		    hvp_record_verify_site(self->record, i, target->kernel, target->modules,
+					   module) == HVP_RECORD_SWITCHED)
+			return HVP_COVERAGE_SWITCH;
+	}
+	/* Callbacks alone need no site. */
+	if (object->name == NULL)
+		return object->functions->len == 0 ? HVP_COVERAGE_SWITCH : HVP_COVERAGE_NONE;
+	if (object->patched)
+		return HVP_COVERAGE_CORE;
+	if (hvp_modules_find(target->modules, object->name) != NULL || !self->core.enabled)
+		return HVP_COVERAGE_NONE;
+	return HVP_COVERAGE_WAITING;
+}
+
+static bool klp_has_function(const HvpKlpPatch *klp, const char *object, const char *name)
+{
+	for (guint i = 0; i < hvp_klp_patch_count(klp); i++) {
+		const HvpKlpObject *found = hvp_klp_patch_get(klp, i);
+
+		for (guint j = 0; j < found->functions->len; j++)
+			if (g_strcmp0(found->name, object) == 0 &&
+			    g_strcmp0(g_array_index(found->functions, HvpKlpFunction, j).name,
+				      name) == 0)
+				return true;
+	}
+	return false;
+}
+
+bool hvp_applied_has_function(const HvpApplied *self, const char *object, const char *name)
+{
+	for (guint i = 0; i < self->record->sites->len; i++) {
+		const HvpRecordSite *site = &g_array_index(self->record->sites, HvpRecordSite, i);
+
+		if (g_strcmp0(site->object, object) == 0 && g_strcmp0(site->name, name) == 0)
+			return true;
+	}
+	return self->klp != NULL && klp_has_function(self->klp, object, name);
+}

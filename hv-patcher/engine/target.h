@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a command works on: a running VM or a dump, the kernel found in it, its
+ * modules and the unwinder. Reading only; never stops the VM.
+ */
+#pragma once
+
+#include "guest/policy.h"
+#include "guest/unwinder.h"
+#include "keeper/keeper.h"
+#include "vm/core.h"
+#include "vm/machine.h"
+
+typedef enum {
+	HVP_TARGET_BACKEND_AUTO, /* by what the VM is */
+	HVP_TARGET_BACKEND_GDBSTUB,
+	HVP_TARGET_BACKEND_KVM,
+} HvpTargetBackend;
+
+typedef struct {
+	HvpMachine *machine;	 /* NULL for a dump */
+	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
+	const char *backend_why; /* for people; static */
+	HvpCore *core;		 /* NULL for a VM */
+	char *name;		 /* how the user named it */
+	char *agent_path;	 /* the socket of the guest's agent; NULL: none is known */
+	char *oracle_path; /* the socket of QEMU's plugin of ours; NULL: it has none */
+	/* The plugin watches functions of modules also after an operation: nobody unloads them. */
+	bool keeps_watching;
+	char *journal_folder;	 /* NULL: where all journals are */
+	HvpPhysical *physical;	 /* borrowed from machine or core */
+	HvpRegisters *registers; /* [vcpu_count], as they were at attach */
+	guint vcpu_count;
+	HvpKernel *kernel;
+	HvpModules *modules;
+	HvpUnwinder *unwinder; /* NULL until hvp_target_get_unwinder */
+	gint64 connect_usec;   /* finding the VM and its RAM */
+	HvpKeeperTrapKind trap_kind; /* how guest threads are caught */
+} HvpTarget;
+
+/* Attaches to the VM whose monitor listens at @qmp_path. Blocks up to 10 s. */
+HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error);
+
+/*
+ * Decides by_kvm; nothing for a dump. UNSUPPORTED: the VM has no vCPUs of KVM. Of the gdb stub
+ * nothing else is needed, QEMU has it for every VM.
+ */
+bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted,
+			       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Tells @keeper, which is not attached yet, where the vCPUs of KVM and the guest's memory are. */
+bool hvp_target_hand_over(HvpTarget *self, HvpKeeper *keeper,
+			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Sets agent_path: to @path, or, if that is NULL, to what QEMU tells of the VM's ports, which may
+ * be nothing. No failure matters.
+ */
+void hvp_target_find_agent(HvpTarget *self, const char *path);
+
+/* Opens a dump. */
+HvpTarget *hvp_target_open_core(const char *path, GError **error);
+
+void hvp_target_free(HvpTarget *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpTarget, hvp_target_free)
+
+/* The unwinder, its tables loaded on first use. Owned by @self. */
+HvpUnwinder *hvp_target_get_unwinder(HvpTarget *self, GError **error);
+
+/* Reads the guest's module list anew. */
+bool hvp_target_refresh_modules(HvpTarget *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* "vmlinux" or the module that holds @pc, its function's name and range; false when unknown. */
+bool hvp_target_symbolize(HvpTarget *self, HvpGva pc, const char **ret_module,
+			  const char **ret_name, HvpGvaRange *ret_range);
+
+/* What each vCPU does by @registers: for people. @ret_task's memory may be gone: false then. */
+typedef enum { HVP_VCPU_KERNEL, HVP_VCPU_USER, HVP_VCPU_IDLE, HVP_VCPU_OFF } HvpVcpuState;
+const char *hvp_target_vcpu_state_name(HvpVcpuState state);
+HvpVcpuState hvp_target_vcpu_state(HvpTarget *self, const HvpRegisters *registers, gint32 *ret_pid,
+				   char *ret_comm, gsize comm_bytes);
+
+/* Folder of the kernel cache for this user; owned by the caller. */
+char *hvp_target_cache_folder(void);

@@ -1,0 +1,760 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/transaction.h"
+
+#include "call/borrow.h"
+#include "engine/boot.h"
+#include "engine/callbacks.h"
+#include "engine/klp-core.h"
+#include "engine/loader.h"
+#include "engine/record.h"
+#include "engine/switch.h"
+
+#include <string.h>
+
+#define ADOPT_USEC (120 * G_USEC_PER_SEC)
+/* The operation that changes nothing. */
+#define LOOK "look"
+#define CATCH_USEC (15 * G_USEC_PER_SEC)
+#define CALL_USEC (60 * G_USEC_PER_SEC)
+#define QMP_USEC (5 * G_USEC_PER_SEC)
+#define CORE_POLL_USEC (20 * 1000)
+#define UNUSED_USEC (10 * G_USEC_PER_SEC)
+#define UNUSED_RETRY_USEC (20 * 1000)
+
+typedef enum { BY_GDBSTUB, BY_KVM } Way;
+
+static bool start_keeper(HvpTransaction *self, Way way, GError **error)
+{
+	HvpQmp *qmp = hvp_machine_get_qmp(self->target->machine);
+	int fd = hvp_qmp_get_fd(qmp);
+
+	if (fd < 0)
+		return hvp_error_set(error, HVP_ERROR_INTERNAL,
+				     "the monitor connection is given away");
+	self->keeper = hvp_keeper_start(fd, hvp_journal_get_fd(self->journal), error);
+	if (self->keeper == NULL)
+		return false;
+	/* Under KVM nothing but memory and registers is ours. */
+	hvp_keeper_set_trap_kind(self->keeper,
+				 way == BY_KVM ? HVP_KEEPER_SPINS : self->target->trap_kind);
+	/* From now on the keeper alone speaks on it; it has taken the descriptor over. */
+	(void)hvp_qmp_steal_fd(qmp);
+	return way == BY_GDBSTUB || hvp_target_hand_over(self->target, self->keeper, error);
+}
+
+static bool check_free(HvpTarget *target, GError **error)
+{
+	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
+	g_autofree char *job = NULL;
+	bool leftover;
+
+	if (!hvp_machine_find_debugger(target->machine, deadline, &leftover, error) ||
+	    !hvp_machine_find_ram_job(target->machine, deadline, &job, error))
+		return false;
+	if (job != NULL)
+		return hvp_error_set(error, HVP_ERROR_BUSY,
+				     "%s: a write now could be lost; try again when it is over",
+				     job);
+	if (leftover)
+		return hvp_error_set(
+			error, HVP_ERROR_INCONSISTENT,
+			"an earlier hvpatch left its gdb server in QEMU: run hvpatch recover");
+	return true;
+}
+
+static bool check_running(HvpTarget *target, GError **error)
+{
+	g_autofree char *status = NULL;
+	bool running;
+
+	if (!hvp_qmp_query_status(hvp_machine_get_qmp(target->machine), hvp_deadline_in(QMP_USEC),
+				  &running, &status, error))
+		return false;
+	if (!running)
+		return hvp_error_set(error, HVP_ERROR_CONFLICT,
+				     "the VM is not running (%s); it stays as it is", status);
+	return true;
+}
+
+static HvpTransaction *transaction_new(HvpTarget *target, GError **error)
+{
+	g_autoptr(HvpTransaction) self = g_new0(HvpTransaction, 1);
+
+	if (target->machine == NULL) {
+		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "a dump cannot be changed");
+		return NULL;
+	}
+	self->target = target;
+	self->journal = hvp_journal_open(target->machine, target->journal_folder, error);
+	if (self->journal == NULL)
+		return NULL;
+	self->pins = hvp_pins_new(self->journal);
+	self->oracle = hvp_oracle_new(target);
+	return g_steal_pointer(&self);
+}
+
+/* The monitor again, after a keeper took the connection. */
+static bool reconnect(HvpTarget *target, GError **error)
+{
+	return hvp_machine_reconnect(target->machine, hvp_deadline_in(QMP_USEC), error);
+}
+
+/* Frames, hooks and writes of a keeper that died: another takes them over and finishes. */
+static bool adopt(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	return hvp_keeper_adopt(
+		self->keeper, (const HvpKeeperFrame *)(void *)state->frames->data,
+		state->frames->len, (const HvpKeeperHook *)(void *)state->hooks->data,
+		state->hooks->len, (const HvpKeeperSpin *)(void *)state->spins->data,
+		state->spins->len, (const HvpKeeperWrite *)(void *)state->writes->data,
+		state->writes->len, false, hvp_deadline_in(ADOPT_USEC), error);
+}
+
+/* Frees the buffer of step @key; noted before, so that another recovery does not free it again. */
+static bool free_buffer(HvpBorrow *borrow, HvpTransaction *self, const HvpJournalState *state,
+			const char *key, const char *function, GError **error)
+{
+	guint64 ignored;
+	HvpGva address;
+
+	if (!hvp_loader_find_buffer(state, key, &address))
+		return true;
+	return hvp_journal_step(self->journal, key, 0, error) &&
+	       hvp_borrow_call_name(borrow, function, &address.value, 1,
+				    hvp_deadline_in(CATCH_USEC), &ignored, error);
+}
+
+/*
+ * Buffers that were allocated but never handed to the loader. Once the loader was called it has
+ * freed the file itself; the record's buffer is the module's, or lost where the loader failed
+ * before taking it (a few hundred bytes).
+ */
+static bool free_buffers(HvpBorrow *borrow, HvpTransaction *self, const HvpJournalState *state,
+			 GError **error)
+{
+	guint64 load;
+
+	if (hvp_journal_state_find(state, "load", &load))
+		return true;
+	return free_buffer(borrow, self, state, "file", "vfree", error) &&
+	       free_buffer(borrow, self, state, "record", "kfree", error);
+}
+
+/* One try to make the core let go; the thread is borrowed for just that. */
+static bool disable_in_core(HvpTransaction *self, const HvpKlpCore *core, HvpDeadline deadline,
+			    GError **error)
+{
+	HvpBorrow *borrow = hvp_borrow_catch(self->keeper, self->target->kernel, deadline, error);
+	bool ok;
+
+	if (borrow == NULL)
+		return false;
+	ok = hvp_klp_core_disable(borrow, self->target->kernel, core, deadline, error);
+	return hvp_borrow_release(borrow, NULL, ok ? error : NULL) && ok;
+}
+
+/*
+ * Whether the core can be asked: not while it is at another patch. Its transition for this very
+ * one may wait for a task that never comes, and is turned round instead.
+ */
+static bool can_ask_core(HvpTransaction *self, const HvpKlpCore *core, bool *ret_can,
+			 GError **error)
+{
+	HvpGva transition;
+
+	if (!hvp_klp_core_read_transition(self->target->kernel, &transition, error))
+		return false;
+	*ret_can = core->enabled &&
+		   (transition.value == 0 || transition.value == core->patch.value);
+	return true;
+}
+
+/* Until the guest's own livepatch core knows nothing of the patch module at @module. */
+static bool release_from_core(HvpTransaction *self, HvpGva module, GError **error)
+{
+	HvpDeadline deadline = hvp_deadline_in(CALL_USEC);
+	HvpKernel *kernel = self->target->kernel;
+
+	for (;;) {
+		HvpKlpCore core;
+		bool can;
+
+		hvp_address_space_forget(hvp_kernel_get_space(kernel));
+		if (!hvp_klp_core_find(kernel, module, &core, error))
+			return false;
+		if (core.patch.value == 0)
+			return true;
+		if (hvp_deadline_passed(deadline))
+			return hvp_error_set(
+				error, HVP_ERROR_BUSY,
+				"the guest's own livepatch core does not let go of the patch");
+		if (!can_ask_core(self, &core, &can, error) ||
+		    (can && !disable_in_core(self, &core, deadline, error)))
+			return false;
+		g_usleep(CORE_POLL_USEC);
+	}
+}
+
+/* The callbacks that end a patch's life, once. @patch may be NULL: none are due. */
+static bool run_post_unpatch(HvpBorrow *borrow, HvpTransaction *self, const HvpKlpPatch *patch,
+			     HvpDeadline deadline, GError **error)
+{
+	return patch == NULL || !hvp_klp_patch_has_callback(patch, HVP_KLP_POST_UNPATCH) ||
+	       (hvp_klp_core_present(borrow, self->target, patch, self->pins, error) &&
+		hvp_loader_callbacks(borrow, self->target, patch, HVP_KLP_POST_UNPATCH, self->pins,
+				     NULL, self->journal, deadline, error));
+}
+
+/* A module of ours that is not in force: left from an apply, a replace or a revert. */
+typedef struct {
+	HvpModule module; /* a copy: its tables are not to be used */
+	HvpKlpPatch *klp; /* whose post_unpatch callbacks are due; NULL: none are */
+} Leftover;
+
+static void leftover_clear(gpointer data)
+{
+	hvp_klp_patch_free(((Leftover *)data)->klp);
+}
+
+/* Whether @module has a record of ours that says, as its text does, that it is not in force. */
+static bool is_out_of_force(HvpTarget *target, const HvpModule *module, HvpGva *ret_klp)
+{
+	g_autoptr(HvpRecord) record = hvp_record_read(target->kernel, module, NULL);
+
+	if (record == NULL || hvp_record_verify(record, target->kernel, target->modules, module,
+						NULL) != HVP_RECORD_ORIGINAL)
+		return false;
+	*ret_klp = record->klp_patch;
+	return true;
+}
+
+/* The klp_patch at @klp, which a hostile guest may have made another module's. */
+static HvpKlpPatch *read_own_klp(HvpTransaction *self, const HvpModule *module, HvpGva klp)
+{
+	g_autoptr(HvpKlpPatch) patch = hvp_klp_patch_read(self->target->kernel, klp, NULL);
+
+	return patch != NULL && patch->module.value == module->address.value
+		       ? g_steal_pointer(&patch)
+		       : NULL;
+}
+
+static bool has_record(HvpTransaction *self, const HvpModule *module)
+{
+	g_autoptr(HvpRecord) record = hvp_record_read(self->target->kernel, module, NULL);
+
+	return record != NULL;
+}
+
+/*
+ * The module that the journal is about, if it is in the guest, ours and not in force: it has a
+ * record, or the buffer for one.
+ */
+static bool find_own(HvpTransaction *self, const HvpJournalState *state, Leftover *ret_leftover)
+{
+	const char *name = g_hash_table_lookup(state->begin, "patch");
+	HvpModule *module = name ? hvp_modules_find(self->target->modules, name) : NULL;
+	HvpKlpCore core;
+	HvpGva klp = { 0 };
+	guint64 buffer;
+
+	if (module == NULL)
+		return false;
+	if (!is_out_of_force(self->target, module, &klp)) {
+		/* Without a record nobody knows whether the text jumps there: only before the
+		 * switch. */
+		if (state->committed || !hvp_journal_state_find(state, "record", &buffer) ||
+		    buffer == 0 || module->args.value != buffer || has_record(self, module))
+			return false;
+		if (!hvp_journal_state_find(state, "klp", &klp.value) &&
+		    hvp_klp_core_find(self->target->kernel, module->address, &core, NULL))
+			klp = core.patch;
+	}
+	ret_leftover->module = *module;
+	if (klp.value != 0)
+		ret_leftover->klp = read_own_klp(self, module, klp);
+	return true;
+}
+
+/* All that the journal speaks of: Leftover. */
+static GArray *find_leftovers(HvpTransaction *self, const HvpJournalState *state)
+{
+	GArray *leftovers = g_array_new(FALSE, TRUE, sizeof(Leftover));
+	HvpModules *modules = self->target->modules;
+	Leftover own = { 0 };
+	HvpGva ignored;
+
+	g_array_set_clear_func(leftovers, leftover_clear);
+	if (find_own(self, state, &own))
+		g_array_append_val(leftovers, own);
+	for (guint i = 0; i < hvp_modules_count(modules); i++) {
+		const HvpModule *module = hvp_modules_get(modules, i);
+		Leftover replaced = { .module = *module };
+
+		if (hvp_journal_state_has(state, "replaced", module->address.value) &&
+		    is_out_of_force(self->target, module, &ignored))
+			g_array_append_val(leftovers, replaced);
+	}
+	return leftovers;
+}
+
+/*
+ * While a patch is handed to the core its objects begin behind vmlinux's. The module's own exit
+ * must not find it so: some free the array from its beginning.
+ */
+static bool restore_objects(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
+			    const HvpJournalState *state, GError **error)
+{
+	HvpKlpPatch *klp = leftover->klp;
+	HvpGva address, first;
+
+	if (klp == NULL || !hvp_journal_state_find(state, "objects", &first.value) ||
+	    !hvp_journal_state_has(state, "klp", klp->address.value) ||
+	    klp->first_object.value == first.value)
+		return true;
+	address = klp->address;
+	if (!hvp_klp_core_restore_objects(borrow, self->target->kernel, address, first, error))
+		return false;
+	hvp_klp_patch_free(klp);
+	leftover->klp = read_own_klp(self, &leftover->module, address);
+	return true;
+}
+
+static bool run_leftover_post_unpatch(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
+				      const HvpJournalState *state, GError **error)
+{
+	if (leftover->klp != NULL)
+		hvp_callbacks_drop_post_unpatch(leftover->klp, state);
+	return run_post_unpatch(borrow, self, leftover->klp, hvp_deadline_in(CATCH_USEC), error);
+}
+
+static bool unload_leftover(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
+			    const HvpJournalState *state, GError **error)
+{
+	const HvpModule *module = &leftover->module;
+	HvpLoaderReference reference = HVP_LOADER_DROP_REFERENCE;
+
+	if (!restore_objects(borrow, self, leftover, state, error))
+		return false;
+	if (module->refcount <= 1 || hvp_journal_state_has(state, "dropped", module->address.value))
+		reference = HVP_LOADER_NO_REFERENCE;
+	if (!run_leftover_post_unpatch(borrow, self, leftover, state, error))
+		return false;
+	hvp_oracle_withdraw(self->oracle, module->text);
+	return hvp_loader_unload(borrow, self->target, module->name, module->address, reference,
+				 self->journal, hvp_deadline_in(CATCH_USEC), error);
+}
+
+/* Whether buffers of a load that did not begin are left. */
+static bool has_buffers(const HvpJournalState *state)
+{
+	guint64 value;
+	HvpGva record;
+
+	return !hvp_journal_state_find(state, "load", &value) &&
+	       hvp_loader_find_buffer(state, "record", &record);
+}
+
+/*
+ * Whoever resumed the VM behind a dead keeper's back may have let tasks into code that was rolled
+ * back since: the module stays until they are out.
+ */
+static bool prove_unused(HvpTransaction *self, const HvpModule *module, GError **error)
+{
+	HvpForbidden forbidden[] = { { module->text, module->name },
+				     { module->init_text, module->name } };
+	HvpDeadline deadline = hvp_deadline_in(UNUSED_USEC);
+
+	/* A task that cannot be judged at one moment can at another. */
+	do {
+		g_autoptr(HvpSweep) sweep = hvp_switch_look(self->target, self->keeper, error);
+
+		if (sweep == NULL)
+			return false;
+		if (hvp_prove(sweep, forbidden, G_N_ELEMENTS(forbidden)))
+			return true;
+		g_usleep(UNUSED_RETRY_USEC);
+	} while (!hvp_deadline_passed(deadline));
+	return hvp_error_set(
+		error, HVP_ERROR_BUSY,
+		"a task stands in module %s, which is to be unloaded: see hvpatch tasks "
+		"--stacks, try again",
+		module->name);
+}
+
+static bool put_away(HvpBorrow *borrow, HvpTransaction *self, const GArray *leftovers,
+		     const HvpJournalState *state, GError **error)
+{
+	for (guint i = 0; i < leftovers->len; i++)
+		if (!unload_leftover(borrow, self, &g_array_index(leftovers, Leftover, i), state,
+				     error))
+			return false;
+	return leftovers->len > 0 || free_buffers(borrow, self, state, error);
+}
+
+/*
+ * The patch that is in force and whose post_patch callbacks are due: an apply was interrupted
+ * behind its switch, or a revert before it, when pre_unpatch had run.
+ */
+static HvpKlpPatch *find_unfinished(HvpTransaction *self, const HvpJournalState *state)
+{
+	const char *operation = g_hash_table_lookup(state->begin, "operation");
+	const char *name = g_hash_table_lookup(state->begin, "patch");
+	const HvpModule *module = name ? hvp_modules_find(self->target->modules, name) : NULL;
+	bool applied = state->committed && g_strcmp0(operation, "apply") == 0;
+	g_autoptr(HvpRecord) record = NULL;
+	HvpKlpPatch *klp;
+	guint64 ignored;
+
+	if (module == NULL ||
+	    (!applied && !hvp_journal_state_find(state, "pre-unpatch", &ignored)))
+		return NULL;
+	record = hvp_record_read(self->target->kernel, module, NULL);
+	if (record == NULL || !record->in_force)
+		return NULL;
+	klp = read_own_klp(self, module, record->klp_patch);
+	if (klp != NULL)
+		hvp_callbacks_drop_post_patch(klp, state, applied);
+	return klp;
+}
+
+static bool finish_callbacks(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	g_autoptr(HvpKlpPatch) patch = find_unfinished(self, state);
+
+	return patch == NULL ||
+	       hvp_transaction_run_callbacks(self, &(HvpOptions){ 0 }, patch, HVP_KLP_POST_PATCH,
+					     NULL, &(gint64){ 0 }, error);
+}
+
+/* From now on the owners of the patched modules may unload them. */
+static void stop_watching_pinned(HvpTransaction *self)
+{
+	for (guint i = 0; i < hvp_modules_count(self->target->modules); i++) {
+		const HvpModule *module = hvp_modules_get(self->target->modules, i);
+
+		if (hvp_pins_has(self->pins, module) && !self->target->keeps_watching)
+			hvp_oracle_withdraw(self->oracle, module->text);
+	}
+}
+
+/* The references that the operation held to patched modules. */
+static bool drop_pins(HvpTransaction *self, GError **error)
+{
+	HvpBorrow *borrow;
+	bool ok;
+
+	if (hvp_pins_count(self->pins) == 0)
+		return true;
+	stop_watching_pinned(self);
+	borrow = hvp_borrow_catch(self->keeper, self->target->kernel, hvp_deadline_in(CATCH_USEC),
+				  error);
+	if (borrow == NULL)
+		return false;
+	ok = hvp_pins_drop(self->pins, borrow, hvp_deadline_in(CALL_USEC), error);
+	return hvp_borrow_release(borrow, NULL, ok ? error : NULL) && ok;
+}
+
+/* The modules of what is left are put away while patched modules are still pinned. */
+static bool unload_leftovers(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	g_autoptr(GArray) leftovers = find_leftovers(self, state);
+	g_autoptr(HvpBorrow) borrow = NULL;
+	bool ok;
+
+	if (leftovers->len == 0 && !has_buffers(state))
+		return true;
+	for (guint i = 0; i < leftovers->len; i++) {
+		const HvpModule *module = &g_array_index(leftovers, Leftover, i).module;
+
+		if (!prove_unused(self, module, error) ||
+		    !release_from_core(self, module->address, error))
+			return false;
+	}
+	borrow = hvp_borrow_catch(self->keeper, self->target->kernel, hvp_deadline_in(CATCH_USEC),
+				  error);
+	if (borrow == NULL)
+		return false;
+	ok = put_away(borrow, self, leftovers, state, error);
+	if (!hvp_borrow_release(g_steal_pointer(&borrow), NULL, ok ? error : NULL))
+		return false;
+	return ok;
+}
+
+static bool clean_guest(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	if (!hvp_target_refresh_modules(self->target, error))
+		return false;
+	hvp_pins_take_over(self->pins, state, self->target->modules);
+	return finish_callbacks(self, state, error) && unload_leftovers(self, state, error) &&
+	       drop_pins(self, error);
+}
+
+void hvp_transaction_free_recovery(HvpRecovery *self)
+{
+	if (self == NULL)
+		return;
+	g_free(self->operation);
+	g_free(self->patch);
+	g_free(self);
+}
+
+static HvpRecovery *recovery_new(const HvpJournalState *state)
+{
+	HvpRecovery *self = g_new0(HvpRecovery, 1);
+
+	self->operation = g_strdup(g_hash_table_lookup(state->begin, "operation"));
+	self->patch = g_strdup(g_hash_table_lookup(state->begin, "patch"));
+	self->finished = state->committed;
+	return self;
+}
+
+char *hvp_transaction_describe_recovery(const HvpRecovery *self)
+{
+	return g_strdup_printf(
+		"an interrupted %s of %s was %s", self->operation ? self->operation : "operation",
+		self->patch ? self->patch : "a patch", self->finished ? "finished" : "rolled back");
+}
+
+/* Leaves a started keeper, so that the VM is as its owner knows it, and takes the monitor back. */
+static bool leave(HvpTransaction *self, GError **error)
+{
+	bool ok = hvp_keeper_detach(self->keeper, error);
+
+	g_clear_pointer(&self->keeper, hvp_keeper_free);
+	return reconnect(self->target, ok ? error : NULL) && ok;
+}
+
+/* What changes a guest under KVM goes by the gdb stub, and so does what finishes it. */
+static bool check_way(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	const char *operation = g_hash_table_lookup(state->begin, "operation");
+
+	return !self->target->by_kvm || operation == NULL || strcmp(operation, LOOK) == 0 ||
+	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+			     "an interrupted %s is to be finished: hvpatch --backend gdbstub "
+			     "recover",
+			     operation);
+}
+
+static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **error)
+{
+	bool leftover, dirty, changed;
+
+	if (!check_way(self, state, error) ||
+	    !hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
+				       error))
+		return false;
+	/* What was begun through the gdb stub has left its breakpoints there. */
+	changed = leftover || state->frames->len > 0 || state->writes->len > 0;
+	dirty = state->attached || changed;
+	if (!start_keeper(self, self->target->by_kvm && !changed ? BY_KVM : BY_GDBSTUB, error))
+		return false;
+	if (!hvp_journal_step_recovery(self->journal, error) ||
+	    (dirty ? !adopt(self, state, error) : !hvp_keeper_attach(self->keeper, error)) ||
+	    !hvp_journal_refresh_calls(self->journal, state, error))
+		return false;
+	hvp_oracle_decide(self->oracle, state->committed ? HVP_PLUGIN_CONFIRM : HVP_PLUGIN_CANCEL);
+	if (!clean_guest(self, state, error))
+		return false;
+	return leave(self, error) && hvp_journal_end(self->journal, error);
+}
+
+static bool recover(HvpTransaction *self, const HvpOptions *options, HvpRecovery **ret_recovery,
+		    GError **error)
+{
+	g_autoptr(HvpJournalState) state = NULL;
+
+	*ret_recovery = NULL;
+	if (!hvp_journal_read_unfinished(self->journal, &state, error))
+		return false;
+	if (state == NULL) {
+		bool leftover;
+
+		if (!hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC),
+					       &leftover, error))
+			return false;
+		if (!leftover)
+			return true;
+		/* A server of ours without a journal: close it, nothing else is known. */
+		state = hvp_journal_state_new_attached();
+	}
+	if (hvp_boot_has_changed(self->target->kernel, state)) {
+		hvp_journal_state_free(state);
+		state = hvp_journal_state_new_attached();
+	}
+	hvp_options_progress(options, "finishing an interrupted operation", 0, 0);
+	if (!recover_from(self, state, error)) {
+		g_prefix_error(error, "recovering: ");
+		return false;
+	}
+	*ret_recovery = recovery_new(state);
+	return true;
+}
+
+bool hvp_transaction_recover(HvpTarget *target, const HvpOptions *options,
+			     HvpRecovery **ret_recovery, GError **error)
+{
+	g_autoptr(HvpTransaction) self = transaction_new(target, error);
+	g_autoptr(HvpRecovery) recovery = NULL;
+
+	if (self == NULL || !recover(self, options, &recovery, error))
+		return false;
+	if (ret_recovery != NULL)
+		*ret_recovery = g_steal_pointer(&recovery);
+	return true;
+}
+
+static bool check_oracle(HvpTransaction *self, GError **error)
+{
+	hvp_oracle_enter_boot(self->oracle, hvp_boot_get_place(self->target->kernel));
+	return hvp_oracle_check(self->oracle, error);
+}
+
+HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, const char *patch,
+				     const char *sha256, const HvpOptions *options, GError **error)
+{
+	g_autoptr(HvpTransaction) self = transaction_new(target, error);
+	g_autoptr(HvpRecovery) recovery = NULL;
+
+	if (self == NULL || !recover(self, options, &recovery, error) ||
+	    !check_running(target, error) || !check_free(target, error) ||
+	    !hvp_journal_begin(self->journal, operation, patch, sha256, error) ||
+	    !hvp_boot_note(target->kernel, self->journal, error) || !check_oracle(self, error) ||
+	    !start_keeper(self, target->by_kvm ? BY_KVM : BY_GDBSTUB, error) ||
+	    !hvp_keeper_attach(self->keeper, error))
+		return NULL;
+	return g_steal_pointer(&self);
+}
+
+bool hvp_transaction_open_for_looking(HvpTarget *target, HvpTransaction **ret_transaction,
+				      GError **error)
+{
+	*ret_transaction = NULL;
+	if (target->machine == NULL || !hvp_machine_was_running(target->machine))
+		return true;
+	*ret_transaction = hvp_transaction_open(target, LOOK, "", "", &(HvpOptions){ 0 }, error);
+	return *ret_transaction != NULL;
+}
+
+bool hvp_transaction_close(HvpTransaction *self, GError **error)
+{
+	bool ok;
+
+	/*
+	 * A switch that was announced and not made. Where one was made that the oracle does not
+	 * know of, the journal stays open, so that recovering tells it.
+	 */
+	hvp_oracle_decide(self->oracle, HVP_PLUGIN_CANCEL);
+	ok = drop_pins(self, error) && hvp_keeper_detach(self->keeper, error) &&
+	     hvp_oracle_check(self->oracle, error) && hvp_journal_end(self->journal, error);
+	hvp_transaction_free(self);
+	return ok;
+}
+
+/* The keeper ended the session by itself and left; what it could not put away is put away now. */
+bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
+				    const HvpOptions *options, GError **error)
+{
+	hvp_transaction_free(self);
+	return reconnect(target, error) && hvp_transaction_recover(target, options, NULL, error);
+}
+
+void hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+	bool clean = true;
+
+	if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_UNDONE)) {
+		clean = hvp_transaction_recover_undone(self, self->target, options, &reason);
+	} else if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_VM_GONE) ||
+		   g_error_matches(*error, HVP_ERROR, HVP_ERROR_INCONSISTENT)) {
+		hvp_transaction_free(self);
+	} else {
+		clean = hvp_transaction_close(self, &reason);
+	}
+	if (!clean)
+		g_prefix_error(error, "(leaving was not clean: %s; run hvpatch recover) ",
+			       reason->message);
+}
+
+HvpBorrow *hvp_transaction_borrow(HvpTransaction *self, const HvpOptions *options, GError **error)
+{
+	hvp_options_progress(options, "waiting for a guest thread", 0, 0);
+	return hvp_borrow_catch(self->keeper, self->target->kernel, hvp_deadline_in(CATCH_USEC),
+				error);
+}
+
+bool hvp_transaction_run_callbacks(HvpTransaction *self, const HvpOptions *options,
+				   const HvpKlpPatch *patch, HvpKlpCallback which,
+				   const GPtrArray *older, gint64 *longest_usec, GError **error)
+{
+	HvpBorrow *borrow;
+	bool ok;
+
+	if (!hvp_klp_patch_has_callback(patch, which))
+		return true;
+	borrow = hvp_transaction_borrow(self, options, error);
+	if (borrow == NULL)
+		return false;
+	ok = hvp_loader_callbacks(borrow, self->target, patch, which, self->pins, older,
+				  self->journal, hvp_deadline_in(CALL_USEC), error);
+	return hvp_borrow_release(borrow, longest_usec, ok ? error : NULL) && ok;
+}
+
+bool hvp_transaction_pin_objects(HvpTransaction *self, const HvpOptions *options,
+				 const HvpKlpPatch *patch, gint64 *longest_usec, GError **error)
+{
+	HvpBorrow *borrow;
+	bool ok;
+
+	if (!hvp_klp_patch_has_modules(patch))
+		return true;
+	borrow = hvp_transaction_borrow(self, options, error);
+	if (borrow == NULL)
+		return false;
+	ok = hvp_target_refresh_modules(self->target, error) &&
+	     hvp_pins_take_objects(self->pins, borrow, self->target, patch,
+				   hvp_deadline_in(CALL_USEC), error);
+	return hvp_borrow_release(borrow, longest_usec, ok ? error : NULL) && ok;
+}
+
+/* Its exit code may run yet, and afterwards others may lie where it was. */
+static void withdraw_module(HvpTransaction *self, const char *name, HvpGva address)
+{
+	const HvpModule *module = hvp_modules_find(self->target->modules, name);
+
+	if (module != NULL && module->address.value == address.value)
+		hvp_oracle_withdraw(self->oracle, module->text);
+}
+
+bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
+			    const HvpKlpPatch *patch, const char *name, HvpGva module,
+			    gint64 *longest_usec, GError **error)
+{
+	HvpDeadline deadline = hvp_deadline_in(CALL_USEC);
+	HvpBorrow *borrow;
+	bool ok;
+
+	if (!release_from_core(self, module, error))
+		return false;
+	borrow = hvp_transaction_borrow(self, options, error);
+	if (borrow == NULL)
+		return false;
+	ok = run_post_unpatch(borrow, self, patch, deadline, error);
+	withdraw_module(self, name, module);
+	ok = ok &&
+	     hvp_loader_unload(borrow, self->target, name, module, HVP_LOADER_DROP_REFERENCE,
+			       self->journal, deadline, error);
+	return hvp_borrow_release(borrow, longest_usec, ok ? error : NULL) && ok;
+}
+
+void hvp_transaction_free(HvpTransaction *self)
+{
+	if (self == NULL)
+		return;
+	hvp_keeper_free(self->keeper);
+	hvp_pins_free(self->pins);
+	hvp_oracle_free(self->oracle);
+	hvp_journal_free(self->journal);
+	g_free(self);
+}
