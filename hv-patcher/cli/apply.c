@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/apply.h"
+
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "cli/result.h"
+
+static bool parse(HvpCli *cli, char **arguments, HvpCliLimits *limits, HvpOptions *options,
+		  char **ret_kthreads, char **ret_path, GError **error)
+{
+	gboolean replace = FALSE, no_replace = FALSE;
+	GOptionEntry entries[] = {
+		{ "timeout", 0, 0, G_OPTION_ARG_STRING, &limits->timeout,
+		  "give up when tasks stay in the way (30)", "SECONDS" },
+		{ "max-pause", 0, 0, G_OPTION_ARG_STRING, &limits->max_pause,
+		  "never stop the VM for longer to switch (10)", "MS" },
+		{ "accept", 0, 0, G_OPTION_ARG_STRING_ARRAY, &limits->accepted,
+		  "go on though this item of check fails", "ITEM" },
+		{ "no-prod", 0, 0, G_OPTION_ARG_NONE, &limits->no_prod,
+		  "leave sleeping tasks that are in the way alone", NULL },
+		{ "replace", 0, 0, G_OPTION_ARG_NONE, &replace,
+		  "replace all patches in force, whatever the patch says", NULL },
+		{ "no-replace", 0, 0, G_OPTION_ARG_NONE, &no_replace,
+		  "leave them in force, whatever the patch says", NULL },
+		{ "kthreads", 0, 0, G_OPTION_ARG_STRING, ret_kthreads,
+		  "any, refuse, parked or parked=PATTERN,... at the switch", "POLICY" },
+		{ NULL },
+	};
+
+	return hvp_cli_options_parse(cli, arguments, entries, ret_path, error) &&
+	       hvp_cli_options_read_replace(replace, no_replace, &options->replace, error);
+}
+
+/* What the patch's author asks for, unless the operator asks for something else. */
+static HvpManifest *open_manifest(const char *path, const char *kthreads, GError **error)
+{
+	g_autoptr(HvpManifest) manifest = hvp_manifest_open_beside(path, error);
+
+	if (manifest != NULL && kthreads != NULL &&
+	    !hvp_manifest_set_kthreads(manifest, kthreads, error)) {
+		g_prefix_error(error, "--kthreads: ");
+		return NULL;
+	}
+	return manifest && hvp_manifest_check(manifest, error) ? g_steal_pointer(&manifest) : NULL;
+}
+
+static HvpResult *run(HvpCli *cli, const char *path, const char *kthreads, HvpOptions *options,
+		      HvpTarget **ret_target, GError **error)
+{
+	g_autoptr(HvpManifest) manifest = open_manifest(path, kthreads, error);
+	HvpResult *result;
+	g_autoptr(HvpPatch) patch = manifest ? hvp_patch_open(path, error) : NULL;
+
+	if (patch == NULL)
+		return NULL;
+	options->manifest = manifest;
+	*ret_target = hvp_cli_open(cli, error);
+	if (*ret_target == NULL || !hvp_cli_check_backend(*ret_target, error))
+		return NULL;
+	hvp_cli_find_agent(cli, *ret_target);
+	result = hvp_apply(*ret_target, patch, options, error);
+	options->manifest = NULL;
+	return result;
+}
+
+bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
+{
+	HvpCliProgress progress = hvp_cli_progress_begin();
+	HvpOptions options = { .progress = hvp_cli_progress_show, .progress_data = &progress };
+	g_auto(HvpCliLimits) limits = { 0 };
+	g_autofree char *path = NULL, *kthreads = NULL;
+	g_autoptr(HvpTarget) target = NULL;
+	g_autoptr(HvpResult) result = NULL;
+	g_autoptr(GError) reason = NULL;
+
+	if (!parse(cli, arguments, &limits, &options, &kthreads, &path, error) ||
+	    !hvp_cli_limits_read(&limits, &options, error))
+		return false;
+	result = run(cli, path, kthreads, &options, &target, &reason);
+	hvp_cli_progress_end(&progress);
+	hvp_cli_result_show(cli, "apply", target, result, reason);
+	return true;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line: what every command gets, and the commands.
+ *
+ *   main -> global options -> command: own options, operands -> engine -> output
+ *
+ * A front end without logic of its own: it names things to the engine and shows
+ * what the engine says.
+ */
+#pragma once
+
+#include "engine/target.h"
+
+typedef enum { HVP_CLI_TABLE, HVP_CLI_JSON } HvpCliOutput;
+
+typedef struct HvpCliCommand HvpCliCommand;
+
+typedef struct {
+	char *qmp_path;	 /* NULL: a dump */
+	char *core_path; /* NULL: a running VM */
+	char *oracle_path; /* "none": use none; NULL: as HVPATCH_ORACLE says */
+	char *agent_path; /* "none": use none; NULL: look for it */
+	HvpTargetBackend backend;
+	HvpKeeperTrapKind trap_kind;
+	HvpCliOutput output;
+	gboolean verbose;
+	bool listing; /* for completion: name the command's options instead of running it */
+	const HvpCliCommand *command; /* NULL until it is known */
+	int exit_status;	      /* of a command that ends without an error */
+} HvpCli;
+
+/*
+ * Runs a command with @arguments, its own options and operands. False without an error: there was
+ * nothing to run (--help). A command that shows its failure itself sets exit_status and is true.
+ */
+typedef bool (*HvpCliRun)(HvpCli *cli, char **arguments, GError **error);
+
+struct HvpCliCommand {
+	const char *name;
+	const char *operand; /* "PATCH"; NULL: takes none */
+	const char *summary;
+	HvpCliRun run;
+	bool is_for_dumps;
+};
+
+/* All commands that users see, ended by one without a name. */
+extern const HvpCliCommand hvp_cli_commands[];
+
+/* The command of that name, hidden ones included; NULL. */
+const HvpCliCommand *hvp_cli_find_command(const char *name);
+
+bool hvp_cli_info(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_tasks(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_check(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_blocking(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
+
+/*
+ * Attaches to what the global options name. INVALID_ARGUMENT: they name nothing, or a dump and
+ * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM.
+ */
+HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error);
+
+/* Tells @target where the guest's agent is, for commands that have a use for it. */
+void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);
+
+/* Whether this version can change @target. UNSUPPORTED: through the kvm backend it only looks. */
+bool hvp_cli_check_backend(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;

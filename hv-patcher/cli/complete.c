@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * For docs/completion: what may come next, one candidate a line.
+ *
+ *   complete            commands
+ *   complete COMMAND    the options of COMMAND
+ *   complete accept     what --accept takes
+ *   complete applied    what revert takes; nothing where there is no VM at hand
+ */
+#include "cli/options.h"
+#include "cli/output.h"
+#include "engine/check.h"
+#include "engine/applied.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool list_commands(void)
+{
+	for (const HvpCliCommand *command = hvp_cli_commands; command->name != NULL; command++)
+		printf("%s\n", command->name);
+	return true;
+}
+
+static bool list_items(void)
+{
+	for (const char *const *name = hvp_check_acceptable_items; *name != NULL; name++)
+		printf("%s\n", *name);
+	return true;
+}
+
+/* Whoever presses TAB wants no error messages. */
+static bool list_applied(HvpCli *cli)
+{
+	g_autoptr(HvpTarget) target = hvp_cli_open(cli, NULL);
+	g_autoptr(GPtrArray) patches = target ? hvp_applied_read_all(target, NULL) : NULL;
+
+	for (guint i = 0; patches != NULL && i < patches->len; i++) {
+		const HvpApplied *patch = g_ptr_array_index(patches, i);
+		g_autofree char *name = hvp_cli_output_escape(patch->record->patch);
+
+		printf("%s\n", name);
+	}
+	return true;
+}
+
+bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
+{
+	const HvpCliCommand *command;
+
+	if (arguments[1] == NULL)
+		return list_commands();
+	if (strcmp(arguments[1], "accept") == 0)
+		return list_items();
+	if (strcmp(arguments[1], "applied") == 0)
+		return list_applied(cli);
+	command = hvp_cli_find_command(arguments[1]);
+	if (command == NULL || command->run == hvp_cli_complete)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "complete: there is no list of '%s'", arguments[1]);
+	cli->listing = true;
+	return command->run(cli, arguments + 1, error);
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/options.h"
+
+#include "engine/check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HELP_COLUMN 28
+
+static const char global_usage[] =
+	"hvpatch [GLOBAL OPTIONS] {--qmp SOCKET | --core FILE} COMMAND [OPTIONS] ...";
+
+/* GLib's messages begin with a capital letter. */
+static bool convert_error(GError *reason, GError **error)
+{
+	hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%c%s",
+		      g_ascii_tolower(reason->message[0]),
+		      reason->message[0] ? reason->message + 1 : "");
+	g_error_free(reason);
+	return false;
+}
+
+static GOptionContext *context_new(const GOptionEntry *entries, gboolean *help)
+{
+	const GOptionEntry common[] = {
+		{ "help", 'h', 0, G_OPTION_ARG_NONE, help, NULL, NULL },
+		{ NULL },
+	};
+	GOptionContext *context = g_option_context_new(NULL);
+
+	g_option_context_set_help_enabled(context, FALSE);
+	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, common, NULL);
+	return context;
+}
+
+static void print_entry(const GOptionEntry *entry)
+{
+	g_autofree char *name = entry->short_name ? g_strdup_printf("-%c, --%s", entry->short_name,
+								    entry->long_name)
+						  : g_strdup_printf("--%s", entry->long_name);
+	g_autofree char *whole = entry->arg_description
+					 ? g_strdup_printf("%s %s", name, entry->arg_description)
+					 : g_strdup(name);
+
+	printf("  %-*s %s\n", HELP_COLUMN, whole, entry->description ? entry->description : "");
+}
+
+static void print_entries(const GOptionEntry *entries)
+{
+	for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+		if ((entry->flags & G_OPTION_FLAG_HIDDEN) == 0)
+			print_entry(entry);
+}
+
+static void print_command_help(const HvpCliCommand *command, const GOptionEntry *entries)
+{
+	const GOptionEntry help = { "help", 'h', 0, G_OPTION_ARG_NONE, NULL, "print this", NULL };
+
+	printf("usage: hvpatch [GLOBAL OPTIONS] %s [OPTIONS]%s%s\n\n%s\n\noptions:\n",
+	       command->name, command->operand ? " " : "", command->operand ? command->operand : "",
+	       command->summary);
+	print_entries(entries);
+	print_entry(&help);
+}
+
+static void print_global_help(const GOptionEntry *entries)
+{
+	const GOptionEntry help = { "help", 'h', 0, G_OPTION_ARG_NONE, NULL, "print this", NULL };
+
+	printf("usage: %s\n\nPatches the kernel of a running VM from the host.\n\n"
+	       "global options:\n",
+	       global_usage);
+	print_entries(entries);
+	print_entry(&help);
+	printf("\ncommands (hvpatch COMMAND --help for the options of each):\n");
+	for (const HvpCliCommand *command = hvp_cli_commands; command->name != NULL; command++) {
+		g_autofree char *whole = command->operand ? g_strdup_printf("%s %s", command->name,
+									    command->operand)
+							  : g_strdup(command->name);
+
+		printf("  %-*s %s\n", HELP_COLUMN, whole, command->summary);
+	}
+}
+
+static void list_entries(const GOptionEntry *entries)
+{
+	for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+		if ((entry->flags & G_OPTION_FLAG_HIDDEN) == 0)
+			printf("--%s\n", entry->long_name);
+	printf("--help\n");
+}
+
+bool hvp_cli_options_not_built(const char *option, GError **error)
+{
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+			     "%s is not supported by this version", option);
+}
+
+/* What the options say as text; each is NULL where the option was not given. */
+typedef struct {
+	char *connect;
+	char *domain;
+	char *backend;
+	char *trap;
+	char *output;
+	gboolean version;
+} GlobalText;
+
+static void global_text_clear(GlobalText *self)
+{
+	g_free(self->connect);
+	g_free(self->domain);
+	g_free(self->backend);
+	g_free(self->trap);
+	g_free(self->output);
+}
+
+static bool take_output(HvpCli *cli, const char *text, GError **error)
+{
+	if (text != NULL && strcmp(text, "json") == 0)
+		cli->output = HVP_CLI_JSON;
+	else if (text != NULL && strcmp(text, "table") != 0)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--output: '%s' is neither table nor json", text);
+	return true;
+}
+
+static bool take_backend(HvpCli *cli, const char *text, GError **error)
+{
+	if (text == NULL || strcmp(text, "auto") == 0)
+		return true;
+	if (strcmp(text, "kvm") == 0)
+		cli->backend = HVP_TARGET_BACKEND_KVM;
+	else if (strcmp(text, "gdbstub") == 0)
+		cli->backend = HVP_TARGET_BACKEND_GDBSTUB;
+	else
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--backend: '%s' is none of auto, kvm, gdbstub", text);
+	return true;
+}
+
+/* The gdb stub's breakpoints are the gentler trap: the guest's text stays as it is. */
+static bool take_trap(HvpCli *cli, const char *text, GError **error)
+{
+	if (text == NULL || strcmp(text, "auto") == 0 || strcmp(text, "breakpoint") == 0)
+		return true;
+	if (strcmp(text, "spin") != 0)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--trap: '%s' is none of auto, breakpoint, spin", text);
+	cli->trap_kind = HVP_KEEPER_SPINS;
+	return true;
+}
+
+static bool take_global(HvpCli *cli, const GlobalText *text, GError **error)
+{
+	if (!take_output(cli, text->output, error))
+		return false;
+	if (text->connect != NULL)
+		return hvp_cli_options_not_built("--connect", error);
+	if (text->domain != NULL)
+		return hvp_cli_options_not_built("--domain", error);
+	if (!take_backend(cli, text->backend, error) || !take_trap(cli, text->trap, error))
+		return false;
+	if (cli->qmp_path != NULL && cli->core_path != NULL)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--qmp and --core exclude each other");
+	if (cli->core_path != NULL && cli->agent_path != NULL)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--agent is for a running VM, not for --core");
+	if (cli->core_path != NULL && cli->oracle_path != NULL)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--oracle is for a running VM, not for --core");
+	if (cli->core_path != NULL && text->trap != NULL)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--trap is for a running VM, not for --core");
+	if (cli->core_path != NULL && cli->backend != HVP_TARGET_BACKEND_AUTO)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--backend is for a running VM, not for --core");
+	return true;
+}
+
+/* Takes over @arguments but for the program's name and a "--" in front. */
+static char **take_rest(char **arguments)
+{
+	guint first = arguments[0] == NULL ? 0 : 1;
+
+	if (first == 1 && arguments[1] != NULL && strcmp(arguments[1], "--") == 0)
+		first = 2;
+	return g_strdupv(arguments + first);
+}
+
+bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***ret_rest,
+				  GError **error)
+{
+	g_auto(GStrv) arguments = argc > 0 ? g_strdupv(argv) : g_new0(char *, 1);
+	__attribute__((cleanup(global_text_clear))) GlobalText text = { 0 };
+	const GOptionEntry entries[] = {
+		{ "qmp", 0, 0, G_OPTION_ARG_FILENAME, &cli->qmp_path,
+		  "monitor socket of the VM's QEMU", "SOCKET" },
+		{ "core", 0, 0, G_OPTION_ARG_FILENAME, &cli->core_path,
+		  "a dump instead of a VM: read-only commands", "FILE" },
+		{ "agent", 0, 0, G_OPTION_ARG_FILENAME, &cli->agent_path,
+		  "socket of the agent in the guest, or none", "SOCKET" },
+		{ "oracle", 0, 0, G_OPTION_ARG_FILENAME, &cli->oracle_path,
+		  "socket of hvpatch's plugin in an emulating QEMU, or none", "SOCKET" },
+		{ "backend", 0, 0, G_OPTION_ARG_STRING, &text.backend,
+		  "how to reach the VM: auto, kvm, gdbstub", "NAME" },
+		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text.trap,
+		  "how to catch a guest thread: auto, breakpoint, spin", "KIND" },
+		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text.output, "table or json", "FORMAT" },
+		{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &cli->verbose, "say more, on stderr",
+		  NULL },
+		{ "version", 0, 0, G_OPTION_ARG_NONE, &text.version, "print the version", NULL },
+		{ "connect", 'c', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &text.connect, NULL,
+		  "" },
+		{ "domain", 'd', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &text.domain, NULL,
+		  "" },
+		{ NULL },
+	};
+	g_autoptr(GOptionContext) context = NULL;
+	gboolean help = FALSE;
+	GError *reason = NULL;
+
+	context = context_new(entries, &help);
+	g_option_context_set_strict_posix(context, TRUE);
+	if (!g_option_context_parse_strv(context, &arguments, &reason))
+		return convert_error(reason, error);
+	if (help)
+		print_global_help(entries);
+	else if (text.version)
+		printf("hvpatch %s\n", HVP_VERSION);
+	if (help || text.version)
+		return false;
+	if (!take_global(cli, &text, error))
+		return false;
+	*ret_rest = take_rest(arguments);
+	return true;
+}
+
+/* What stands in @arguments behind the command's name, options taken out. */
+static bool take_operand(const HvpCliCommand *command, char **arguments, char **ret_operand,
+			 GError **error)
+{
+	g_auto(GStrv) rest = take_rest(arguments);
+	guint count = g_strv_length(rest);
+	guint wanted = command->operand ? 1 : 0;
+
+	if (count < wanted)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is missing",
+				     command->name, command->operand);
+	if (count > wanted)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "%s: '%s' is one argument too many", command->name,
+				     rest[wanted]);
+	if (wanted > 0 && rest[0][0] == 0)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is empty",
+				     command->name, command->operand);
+	if (ret_operand != NULL)
+		*ret_operand = g_strdup(rest[0]);
+	return true;
+}
+
+bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *entries,
+			   char **ret_operand, GError **error)
+{
+	g_auto(GStrv) own = g_strdupv(arguments);
+	g_autoptr(GOptionContext) context = NULL;
+	gboolean help = FALSE;
+	GError *reason = NULL;
+
+	if (cli->listing) {
+		list_entries(entries);
+		return false;
+	}
+	context = context_new(entries, &help);
+	if (!g_option_context_parse_strv(context, &own, &reason)) {
+		g_prefix_error(&reason, "%s: ", cli->command->name);
+		return convert_error(reason, error);
+	}
+	if (help) {
+		print_command_help(cli->command, entries);
+		return false;
+	}
+	return take_operand(cli->command, own, ret_operand, error);
+}
+
+bool hvp_cli_options_number(const char *option, const char *text, double minimum, double maximum,
+			    double *ret_value, GError **error)
+{
+	char *end = NULL;
+	double value = g_ascii_isdigit(text[0]) ? g_ascii_strtod(text, &end) : -1;
+
+	if (end == NULL || *end != 0 || strspn(text, "0123456789.") != strlen(text))
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: '%s' is not a number",
+				     option, text);
+	if (!(value >= minimum && value <= maximum))
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "%s: %s is not between %g and %g", option, text, minimum,
+				     maximum);
+	*ret_value = value;
+	return true;
+}
+
+bool hvp_cli_options_read_replace(gboolean replace, gboolean no_replace, HvpReplace *ret_replace,
+				  GError **error)
+{
+	if (replace && no_replace)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--replace and --no-replace: which one?");
+	*ret_replace = replace	    ? HVP_REPLACE_YES
+		       : no_replace ? HVP_REPLACE_NO
+				    : HVP_REPLACE_AS_PATCH_SAYS;
+	return true;
+}
+
+bool hvp_cli_options_check_accepted(char **names, GError **error)
+{
+	for (guint i = 0; names != NULL && names[i] != NULL; i++) {
+		g_autofree char *known = NULL;
+
+		if (g_strv_contains(hvp_check_acceptable_items, names[i]))
+			continue;
+		known = g_strjoinv(", ", (char **)hvp_check_acceptable_items);
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--accept: '%s' is no item that can be accepted (%s)",
+				     names[i], known);
+	}
+	return true;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/result.h"
+
+#include "cli/options.h"
+#include "cli/show.h"
+
+#define MAX_TIMEOUT_SECONDS (24 * 60 * 60)
+#define MIN_PAUSE_MSEC 0.01
+#define MAX_PAUSE_MSEC 1000
+#define USEC_PER_MSEC 1000.0
+
+void hvp_cli_limits_clear(HvpCliLimits *self)
+{
+	g_free(self->timeout);
+	g_free(self->max_pause);
+	g_strfreev(self->accepted);
+}
+
+bool hvp_cli_limits_read(const HvpCliLimits *self, HvpOptions *ret_options, GError **error)
+{
+	double timeout = (double)HVP_DEFAULT_TIMEOUT_USEC / G_USEC_PER_SEC;
+	double max_pause = (double)HVP_DEFAULT_MAX_PAUSE_USEC / USEC_PER_MSEC;
+
+	if (self->timeout != NULL && !hvp_cli_options_number("--timeout", self->timeout, 0,
+							     MAX_TIMEOUT_SECONDS, &timeout, error))
+		return false;
+	if (self->max_pause != NULL &&
+	    !hvp_cli_options_number("--max-pause", self->max_pause, MIN_PAUSE_MSEC, MAX_PAUSE_MSEC,
+				    &max_pause, error))
+		return false;
+	if (!hvp_cli_options_check_accepted(self->accepted, error))
+		return false;
+	ret_options->timeout_usec = (gint64)(timeout * G_USEC_PER_SEC);
+	ret_options->max_pause_usec = (gint64)(max_pause * USEC_PER_MSEC);
+	ret_options->no_prod = self->no_prod;
+	ret_options->accepted = (const char *const *)self->accepted;
+	return true;
+}
+
+static void show_pause_json(JsonBuilder *json, const HvpPauseTimes *pause)
+{
+	json_builder_set_member_name(json, "pause");
+	json_builder_begin_object(json);
+	hvp_cli_json_integer(json, "stop_usec", pause->stop_usec);
+	hvp_cli_json_integer(json, "registers_usec", pause->registers_usec);
+	hvp_cli_json_integer(json, "sweep_usec", pause->sweep_usec);
+	hvp_cli_json_integer(json, "rewalk_usec", pause->rewalk_usec);
+	hvp_cli_json_integer(json, "switch_usec", pause->switch_usec);
+	hvp_cli_json_integer(json, "resume_usec", pause->resume_usec);
+	json_builder_end_object(json);
+}
+
+static void show_numbers_json(JsonBuilder *json, const HvpResult *result)
+{
+	hvp_cli_json_begin_array(json, "functions");
+	for (guint i = 0; i < result->functions->len; i++) {
+		const HvpFunctionResult *function = g_ptr_array_index(result->functions, i);
+
+		hvp_cli_show_function_json(json, function->object, function->name,
+					   function->old_address, function->new_address,
+					   function->site);
+	}
+	json_builder_end_array(json);
+	hvp_cli_json_integer(json, "tasks", result->tasks);
+	hvp_cli_json_integer(json, "rechecked", result->rechecked);
+	hvp_cli_json_integer(json, "attempts", result->attempts);
+	hvp_cli_json_integer(json, "stops", result->stops);
+	hvp_cli_json_integer(json, "pause_usec", result->pause_usec);
+	show_pause_json(json, &result->pause);
+	hvp_cli_json_integer(json, "total_usec", result->total_usec);
+	hvp_cli_show_blockers_json(json, result->blockers);
+}
+
+static void show_json(const HvpCli *cli, const char *operation, const HvpTarget *target,
+		      const HvpResult *result, const GError *error)
+{
+	JsonBuilder *json = hvp_cli_json_new();
+
+	hvp_cli_json_text(json, "operation", operation);
+	hvp_cli_json_text(json, "result", hvp_result_kind_name(result->kind));
+	hvp_cli_json_text(json, "code", error ? hvp_error_name(error) : NULL);
+	hvp_cli_json_text(json, "message", error ? error->message : result->message);
+	hvp_cli_json_text(json, "domain", target ? target->name : cli->qmp_path);
+	hvp_cli_json_text(json, "kernel", target ? hvp_kernel_get_release(target->kernel) : NULL);
+	hvp_cli_json_text(json, "patch", result->patch);
+	hvp_cli_json_text(json, "sha256", result->sha256);
+	show_numbers_json(json, result);
+	hvp_cli_json_print(json);
+}
+
+static void show_pause_details(const HvpResult *result)
+{
+	const HvpPauseTimes *pause = &result->pause;
+
+	printf("pause: stop %" G_GINT64_FORMAT ", registers %" G_GINT64_FORMAT
+	       ", sweep %" G_GINT64_FORMAT ", rewalk %" G_GINT64_FORMAT ", switch %" G_GINT64_FORMAT
+	       ", resume %" G_GINT64_FORMAT " us; longest of all stops %" G_GINT64_FORMAT " us\n",
+	       pause->stop_usec, pause->registers_usec, pause->sweep_usec, pause->rewalk_usec,
+	       pause->switch_usec, pause->resume_usec, result->longest_pause_usec);
+}
+
+static void show_success(const HvpCli *cli, const HvpResult *result)
+{
+	struct libscols_table *table = hvp_cli_show_functions_table();
+	g_autofree char *name = hvp_cli_output_escape(result->patch);
+	g_autofree char *message = hvp_cli_output_escape(result->message);
+
+	if (result->message != NULL)
+		printf("%s\n", message);
+	else
+		printf("%s %s: paused %" G_GINT64_FORMAT
+		       " us, %.2f s in all; %u tasks, %u attempt%s\n",
+		       hvp_result_kind_name(result->kind), name, result->pause_usec,
+		       (double)result->total_usec / G_USEC_PER_SEC, result->tasks, result->attempts,
+		       result->attempts == 1 ? "" : "s");
+	if (cli->verbose && result->attempts > 0)
+		show_pause_details(result);
+	for (guint i = 0; i < result->functions->len; i++) {
+		const HvpFunctionResult *function = g_ptr_array_index(result->functions, i);
+
+		hvp_cli_show_function_line(table, function->object, function->name,
+					   function->old_address, function->new_address,
+					   function->site);
+	}
+	hvp_cli_table_print(table);
+}
+
+/* A patch that is in force though something failed behind it is shown as what it is. */
+static void show_table(const HvpCli *cli, const HvpResult *result, const GError *error)
+{
+	if (result->kind == HVP_RESULT_APPLIED || result->kind == HVP_RESULT_REVERTED)
+		show_success(cli, result);
+	else
+		hvp_cli_show_blockers_table(result->blockers);
+	if (error != NULL)
+		hvp_cli_output_error_line(error);
+}
+
+void hvp_cli_result_show(HvpCli *cli, const char *operation, const HvpTarget *target,
+			 const HvpResult *result, const GError *error)
+{
+	g_autoptr(HvpResult) nothing = NULL;
+
+	if (result == NULL) {
+		result = nothing = hvp_result_new();
+		nothing->kind = hvp_result_kind_of(error);
+	}
+	if (cli->output == HVP_CLI_JSON)
+		show_json(cli, operation, target, result, error);
+	else
+		show_table(cli, result, error);
+	cli->exit_status = error ? hvp_error_exit_status(error) : 0;
+}
