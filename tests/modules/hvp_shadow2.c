@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Patch 2 of two that share a shadow variable, see hvp_shadow.h.
+ */
+#define HVP_SHADOW_PATCH 2
+#include "hvp_shadow.h"
