@@ -1,0 +1,335 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kvm backend on a bare-metal guest under QEMU with KVM.
+
+    tests/kvm/test-kvm.py [CASE...]
+    HVPATCH_VM_LONG=1 tests/kvm/test-kvm.py 'storm*'      100,000 stops instead of 200
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), 'vm'))
+from machine import HALT, PORT, DriveError, Machine, assert_runs, missing  # noqa: E402
+from tap import Skip, Suite  # noqa: E402
+
+LONG = bool(os.environ.get('HVPATCH_VM_LONG'))
+STORM = 100000 if LONG else 200
+# Stops are as slow as the host is busy: a vCPU's thread has to get a CPU to come out of the guest.
+TIMEOUT = 3600.0 if LONG else 240.0
+
+suite = Suite()
+
+
+def case(name):
+    """Skipped by name where there is no KVM."""
+    def register(function):
+        @suite.case(name, guest=False, timeout=TIMEOUT)
+        def _():
+            reason = missing()
+            if reason:
+                raise Skip(reason)
+            function()
+        return function
+    return register
+
+
+@contextlib.contextmanager
+def attached(*arguments, **options):
+    with Machine(*arguments, **options) as machine, machine.drive() as drive:
+        drive.ask('attach')
+        yield machine, drive
+
+
+def error_of(drive, line):
+    """The error that @line is answered with."""
+    try:
+        answer = drive.ask(line)
+    except DriveError as error:
+        return error
+    raise AssertionError(f'{line} is answered with {answer}')
+
+
+def ask(drive, line):
+    """A stop that has to come about, however long the vCPUs wait for a CPU."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return drive.ask(line)
+        except DriveError as error:
+            if error.code != 'BUSY' or time.monotonic() > deadline:
+                raise
+
+
+def storm(drive, count=STORM, pause_usec=200):
+    """Stops until @count of them came about; BUSY ones are made up for."""
+    done = 0
+    while done < count:
+        answer = drive.ask(f'storm {min(count - done, 1000)} {pause_usec}', timeout=TIMEOUT)
+        done += answer['stops']
+        if answer['stops'] == 0 and done < count:
+            time.sleep(0.05)
+
+
+@case('storm-1-vcpu-UNDISTURBED')
+def _():
+    with attached(1) as (machine, drive):
+        storm(drive)
+        assert_runs(machine, drive)
+        drive.ask('detach')
+        assert machine.qmp.take_events() == []
+
+
+@case('storm-calling-halted-and-port-io-UNDISTURBED')
+def _():
+    with attached(4) as (machine, drive):
+        drive.ask(f'role 2 {HALT}')
+        drive.ask(f'role 3 {PORT}')
+        storm(drive)
+        assert_runs(machine, drive, halted=(2,))
+        assert machine.qmp.status() == 'running'
+
+
+@case('switch-of-16-functions-NEW')
+def _():
+    with attached(2) as (machine, drive):
+        drive.ask('switch')
+        before = drive.ask('box')['vcpus']
+        assert_runs(machine, drive)
+        for old, now in zip(before, drive.ask('box')['vcpus']):
+            # One round may have been counted after it was over and before its vCPU stopped.
+            assert now['new'] > 0 and now['old'] <= old['old'] + 1, (old, now)
+        drive.ask('unswitch')
+        before = drive.ask('box')['vcpus']
+        assert_runs(machine, drive)
+        for old, now in zip(before, drive.ask('box')['vcpus']):
+            assert now['old'] > old['old'] and now['new'] <= old['new'] + 1, (old, now)
+
+
+@case('switch-twice-CONFLICT')
+def _():
+    with attached(1) as (machine, drive):
+        drive.ask('switch')
+        assert error_of(drive, 'switch').code == 'CONFLICT'
+        # Nothing was written, and the stop is still the tool's.
+        drive.ask('resume')
+        assert_runs(machine, drive)
+
+
+@case('beside-stop-cont-and-info-registers-UNDISTURBED')
+def _():
+    with attached(2) as (machine, drive):
+        over = threading.Event()
+
+        def disturb():
+            while not over.is_set():
+                machine.qmp.execute('stop', timeout=60)
+                machine.qmp.execute('cont', timeout=60)
+                machine.qmp.monitor('info registers -a', timeout=60)
+                time.sleep(0.002)
+        other = threading.Thread(target=disturb)
+        other.start()
+        try:
+            storm(drive)
+        finally:
+            over.set()
+            other.join()
+        assert machine.qmp.status() == 'running'
+        assert_runs(machine, drive)
+
+
+@case('keeper-killed-while-stopped-RUNS')
+def _():
+    with Machine(2) as machine:
+        for request in ('stop', 'begin', 'begin commit'):
+            with machine.drive() as drive:
+                drive.ask('attach')
+                for line in request.split():
+                    ask(drive, line)
+                os.kill(drive.keeper_pid(), signal.SIGKILL)
+                assert error_of(drive, 'resume').code == 'INCONSISTENT'
+                # Where functions were switched all of them were: nobody was in a round.
+                assert_runs(machine, drive)
+            with machine.drive() as drive:
+                drive.ask('attach')
+                if request == 'begin':
+                    drive.ask('unswitch')
+                storm(drive, 20)
+                assert_runs(machine, drive)
+
+
+@case('keeper-killed-in-a-storm-RUNS')
+def _():
+    with Machine(2) as machine:
+        for turn in range(10):
+            with machine.drive() as drive:
+                drive.ask('attach')
+                pid = drive.keeper_pid()
+                drive.send('storm 1000000 0')
+                time.sleep(0.05 + turn * 0.0137)
+                os.kill(pid, signal.SIGKILL)
+                try:
+                    drive.take()
+                except DriveError as error:
+                    assert error.code == 'INCONSISTENT', error
+                assert_runs(machine, drive)
+
+
+@case('keeper-SIGSTOPped-then-killed-RUNS')
+def _():
+    with attached(2) as (machine, drive):
+        ask(drive, 'stop')
+        pid = drive.keeper_pid()
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        assert_runs(machine, drive)
+
+
+@case('budget-passed-UNDONE')
+def _():
+    with attached(2) as (machine, drive):
+        drive.ask('begin')
+        # The drive's budget is 5 s.
+        time.sleep(6)
+        assert error_of(drive, 'commit').code == 'UNDONE'
+        assert_runs(machine, drive)
+        assert all(vcpu['new'] == 0 for vcpu in drive.ask('box')['vcpus'])
+
+
+@case('tool-gone-while-writing-UNDONE')
+def _():
+    with Machine(2) as machine:
+        with machine.drive() as drive:
+            drive.ask('attach')
+            drive.ask('begin')
+        with machine.drive() as drive:
+            assert_runs(machine, drive)
+            assert all(vcpu['new'] == 0 for vcpu in drive.ask('box')['vcpus'])
+
+
+@contextlib.contextmanager
+def traced(thread_id):
+    """Another process traces @thread_id."""
+    code = ('import ctypes, sys, time\n'
+            'libc = ctypes.CDLL(None, use_errno=True)\n'
+            f'assert libc.ptrace(0x4206, {thread_id}, None, None) == 0\n'
+            'print(flush=True)\n'
+            'sys.stdin.read()\n')
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+@case('second-tracer-CONFLICT')
+def _():
+    with attached(2) as (machine, drive):
+        with traced(machine.thread_ids()[1]) as pid:
+            error = error_of(drive, 'stop')
+            assert error.code == 'CONFLICT' and f'(pid {pid})' in error.message, error
+    with attached(2) as (machine, drive):
+        storm(drive, 20)
+        assert_runs(machine, drive)
+
+
+@case('paused-STAYS-PAUSED')
+def _():
+    with attached(2) as (machine, drive):
+        machine.qmp.execute('stop')
+        assert error_of(drive, 'stop').code == 'BUSY'
+        assert machine.qmp.status() == 'paused'
+        machine.qmp.execute('cont')
+        storm(drive, 20)
+        drive.ask('detach')
+        machine.qmp.execute('stop')
+        assert error_of(drive, 'attach').code == 'BUSY'
+        assert machine.qmp.status() == 'paused'
+        machine.qmp.execute('cont')
+        assert_runs(machine, drive)
+
+
+@case('qemu-killed-VM_GONE')
+def _():
+    for lines in ('attach', 'attach stop', 'attach begin', 'attach begin commit'):
+        with Machine(2) as machine, machine.drive() as drive:
+            for line in lines.split():
+                ask(drive, line)
+            machine.process.kill()
+            # A thread that we trace and do not wait for would keep its process a zombie.
+            machine.process.wait(60)
+            error = error_of(drive, 'stop')
+            assert error.code == 'VM_GONE', (lines, error)
+
+
+@case('dirty-ring-UNDISTURBED')
+def _():
+    with attached(2, accel='kvm,dirty-ring-size=4096') as (machine, drive):
+        storm(drive)
+        assert_runs(machine, drive)
+
+
+@case('user-space-irqchip-UNDISTURBED')
+def _():
+    with attached(2, arguments=('-machine', 'kernel-irqchip=off')) as (machine, drive):
+        storm(drive)
+        assert_runs(machine, drive)
+
+
+@case('hot-added-vcpu-BUSY-then-known')
+def _():
+    with Machine(1, smp='1,sockets=2,maxcpus=2') as machine:
+        with machine.drive() as drive:
+            drive.ask('attach')
+            machine.qmp.execute('device_add', driver='qemu64-x86_64-cpu', id='added',
+                                **{'socket-id': 1, 'core-id': 0, 'thread-id': 0})
+            assert ask(drive, 'stop')['vcpus'] == 1
+            drive.ask('resume')
+            assert error_of(drive, 'wake 1').code == 'BUSY'
+        with machine.drive() as drive:
+            drive.ask('attach')
+            drive.ask('wake 1')
+            machine.wait_until(lambda: machine.count() == 2, 'the added vCPU comes up')
+            assert ask(drive, 'stop')['vcpus'] == 2
+            drive.ask('resume')
+            storm(drive, 50)
+            assert_runs(machine, drive)
+
+
+@case('signals-handed-back-RUNS')
+def _():
+    with attached(2) as (machine, drive):
+        over = threading.Event()
+        libc = ctypes.CDLL(None)
+        threads = machine.thread_ids()
+
+        def kick():
+            # What QEMU itself kicks its vCPUs with.
+            while not over.is_set():
+                for thread in threads:
+                    libc.tgkill(machine.process.pid, thread, signal.SIGUSR1)
+                time.sleep(0.001)
+        other = threading.Thread(target=kick)
+        other.start()
+        try:
+            storm(drive)
+        finally:
+            over.set()
+            other.join()
+        assert_runs(machine, drive)
+        machine.qmp.execute('stop')
+        machine.qmp.execute('cont')
+
+
+if __name__ == '__main__':
+    suite.main()
