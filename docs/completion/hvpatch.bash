@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for hvpatch(1); what there is to complete comes from hvpatch itself.
+
+_hvpatch_files() {
+	compopt -o filenames 2>/dev/null
+	mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
+_hvpatch_words() {
+	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+}
+
+_hvpatch() {
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+	local program=${COMP_WORDS[0]} command='' word i
+	local -a vm=()
+
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case $word in
+		--qmp | --core)
+			vm=("$word" "${COMP_WORDS[i+1]}")
+			i=$((i + 1))
+			;;
+		--agent | --oracle | --backend | --trap | --output | -o)
+			i=$((i + 1))
+			;;
+		-*) ;;
+		*)
+			command=$word
+			break
+			;;
+		esac
+	done
+
+	if [[ -z $command ]]; then
+		case $previous in
+		--qmp | --core | --agent | --oracle) _hvpatch_files "$current" ;;
+		--backend) _hvpatch_words 'auto kvm gdbstub' "$current" ;;
+		--trap) _hvpatch_words 'auto breakpoint spin' "$current" ;;
+		--output | -o) _hvpatch_words 'table json' "$current" ;;
+		*)
+			if [[ $current == -* ]]; then
+				_hvpatch_words '--qmp --core --agent --oracle --backend --trap --output --verbose --version --help' \
+					"$current"
+			else
+				_hvpatch_words "$("$program" complete 2>/dev/null)" "$current"
+			fi
+			;;
+		esac
+		return
+	fi
+
+	case $previous in
+	--timeout | --max-pause | --pid | --workload-timeout | --rounds | --vcpus | --memory)
+		return
+		;;
+	--kernel | --initrd | --workload | --module | --html | --qemu | --plugin)
+		_hvpatch_files "$current"
+		return
+		;;
+	--kthreads)
+		_hvpatch_words 'any refuse parked parked=' "$current"
+		return
+		;;
+	--accept)
+		_hvpatch_words "$("$program" complete accept 2>/dev/null)" "$current"
+		return
+		;;
+	esac
+	if [[ $current == -* ]]; then
+		_hvpatch_words "$("$program" complete "$command" 2>/dev/null)" "$current"
+		return
+	fi
+	case $command in
+	check | apply | blocking | rehearse) _hvpatch_files "$current" ;;
+	revert) _hvpatch_words "$("$program" "${vm[@]}" complete applied 2>/dev/null)" "$current" ;;
+	esac
+}
+
+complete -F _hvpatch hvpatch
