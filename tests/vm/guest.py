@@ -127,7 +127,8 @@ def parse_kmsg(text):
 
 
 class Guest:
-    """One QEMU. Options: smp, memory (MB), shared, append, cpu, machine, files (FILE[:PATH]...).
+    """One QEMU. Options: smp, memory (MB), shared, append, cpu, machine, files (FILE[:PATH]...),
+    root ('busybox' or 'debian').
 
     It has hvpatch's plugin, which watches it execute, unless there is none or oracle=False.
     """
@@ -139,6 +140,7 @@ class Guest:
         self.expected_status = 'running'
         self.trap = os.environ.get('HVPATCH_TRAP')
         self._boot_timeout = boot_timeout
+        self._root = options.get('root', 'busybox')
         self._arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
         self._arguments += ['--shared'] if shared else []
         self._arguments += [f'--qemu-arg={argument}' for argument in qemu_args]
@@ -175,7 +177,7 @@ class Guest:
         self.stop()
 
     def _start(self):
-        script('initramfs', self.release)
+        script('debian' if self._root == 'debian' else 'initramfs', self.release)
         plugin = ['--qemu-arg=-plugin', f'--qemu-arg={self._plugin},socket={self.oracle_path}']
         with open(self.path('qemu.log'), 'w') as log:
             self._process = subprocess.Popen(
