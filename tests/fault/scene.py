@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..
 
 # pylint: disable=wrong-import-position,unused-import
 # Guest and Suite: for the scripts, which find these modules by this one.
-from guest import Guest, assert_invariants, die_with_parent, hvpatch_path, unexpected
+from guest import Guest, assert_invariants, die_with_parent, eventually, hvpatch_path, unexpected
 from tap import Skip, Suite
 
 LONG = os.environ.get('HVPATCH_VM_LONG') == '1'
@@ -31,18 +32,20 @@ FUNCTIONS = ('si_meminfo', 'si_swapinfo', 'meminfo_proc_show')
 ENTRY_BYTES = 32
 SERVER_LABEL = 'hvpatch-gdb'
 
-# How soon after a kill the guest runs, and how soon the keeper has left.
-RUNS_SECONDS = 1.0
-HOME_SECONDS = 2.0
+# How soon after a kill the guest runs, and how soon the keeper has left: most times; and each
+# time, on a host that has other things to do at that moment.
+RUNS_SECONDS, RUNS_SECONDS_MAX = 1.0, 10.0
+HOME_SECONDS, HOME_SECONDS_MAX = 2.0, 20.0
 # Of all vCPUs' time; the load leaves about half. A spinning thread would leave nothing.
 IDLE_SHARE_UNDER_LOAD = 0.08
 IDLE_SHARE = 0.6
 SPIN_TICKS = 1000
 TRACED_PAUSE_MSEC = 500
 
-# Types of journal records, see keeper/journal.h.
-JOURNAL_COMMIT, JOURNAL_END = 9, 11
+# Types of journal records, see keeper/journal.h, and where a frame has its return, keeper.h.
+JOURNAL_DIVERT, JOURNAL_COMMIT, JOURNAL_END = 5, 9, 11
 JOURNAL_HEADER_BYTES = 16
+FRAME_RETURN = slice(8, 16)
 
 # Not all the time: who reads /proc/meminfo stands in a function of the patch.
 LOAD = '''touch /tmp/mix.on; : > /tmp/mix.out
@@ -152,7 +155,7 @@ class Scene:
             stream.write('#!/bin/sh\nexec $HVPATCH_TEST_TRACE "$HVPATCH_TEST_KEEPER"\n')
         os.chmod(self._wrapper, 0o755)
         self._cpu_times = None
-        self.slowest = {'runs': 0.0, 'home': 0.0}
+        self._took = {'runs': [], 'home': []}
 
     @contextlib.contextmanager
     def load(self):
@@ -236,14 +239,18 @@ class Scene:
     def keeper_pid(self):
         return next((pid for pid, comm in self.users().items() if comm == 'hvpatch-keeper'), None)
 
-    def journal_types(self):
-        """The types of the records in the journal."""
+    def journal_records(self):
+        """Type and payload of each record in the journal."""
         with open(self.journal_path, 'rb') as stream:
-            rest, types = stream.read(), []
+            rest, records = stream.read(), []
         while len(rest) >= JOURNAL_HEADER_BYTES:
-            types.append(int.from_bytes(rest[4:8], 'little'))
-            rest = rest[JOURNAL_HEADER_BYTES + int.from_bytes(rest[8:12], 'little'):]
-        return types
+            end = JOURNAL_HEADER_BYTES + int.from_bytes(rest[8:12], 'little')
+            records.append((int.from_bytes(rest[4:8], 'little'), rest[JOURNAL_HEADER_BYTES:end]))
+            rest = rest[end:]
+        return records
+
+    def journal_types(self):
+        return [kind for kind, _ in self.journal_records()]
 
     def wait_frozen(self, get_pid, timeout=30):
         """Waits until a process that is traced has been stopped by a signal; returns its pid.
@@ -270,15 +277,22 @@ class Scene:
             elapsed = time.monotonic() - killed_at
             if runs is None and self.guest.qmp.status() == 'running':
                 runs = elapsed
-            assert runs is not None or elapsed < RUNS_SECONDS, \
+            assert runs is not None or elapsed < RUNS_SECONDS_MAX, \
                 f'VM is {self.guest.qmp.status()} {elapsed:.2f} s after the kill, {self.users()}'
             if runs is not None and not self.users() and self.guest.qmp.status() == 'running':
                 break
-            assert elapsed < HOME_SECONDS, \
+            assert elapsed < HOME_SECONDS_MAX, \
                 f'{elapsed:.2f} s after the kill: {self.users()}, {self.guest.qmp.status()}'
             time.sleep(0.01)
-        self.slowest = {'runs': max(runs, self.slowest['runs']),
-                        'home': max(elapsed, self.slowest['home'])}
+        self._took['runs'].append(runs)
+        self._took['home'].append(elapsed)
+
+    def assert_soon(self):
+        """After most kills the guest ran, and the keeper had left, when it was due."""
+        for what, limit in (('runs', RUNS_SECONDS), ('home', HOME_SECONDS)):
+            took = self._took[what] or [0.0]
+            print(f'# {what} after {statistics.median(took):.2f} s, {max(took):.2f} s at most')
+            assert statistics.median(took) < limit, f'{what}: {took}'
 
     def assert_no_server(self):
         """Our gdb server is gone, and QEMU's own channel of it is not there twice."""
@@ -292,7 +306,7 @@ class Scene:
         assert status == 'running', f'VM is {status}'
         self.assert_no_server()
         new = self.is_new()
-        text = self.guest.check(LOOK, timeout=10)
+        text = self.guest.check(LOOK)
         head, _, rest = text.partition('modules\n')
         modules, _, meminfo = rest.partition('meminfo\n')
         assert (meminfo.strip() != '0') == new, (meminfo, new)
@@ -317,7 +331,14 @@ class Scene:
             assert spent[3] + spent[4] >= IDLE_SHARE_UNDER_LOAD * sum(spent), f'CPU times: {spent}'
 
     def assert_idle(self):
-        """No thread spins, none is lost in a call that it was sent to."""
+        """No thread spins, none is lost in a call that it was sent to: such a one never comes back.
+
+        Others are at work for a while; what the host takes away counts as theirs.
+        """
+        eventually(self._assert_cpus_idle)
+        eventually(self._assert_stacks)
+
+    def _assert_cpus_idle(self):
         guest = self.guest
 
         def kernel_threads():
@@ -333,7 +354,6 @@ class Scene:
                 if int(ticks) - int(threads.get(pid, ticks)) > 40}
         assert not busy, f'kernel threads that spin, ticks in a second: {busy}'
         assert spent[3] + spent[4] >= IDLE_SHARE * sum(spent), f'CPU times when idle: {spent}'
-        self._assert_stacks()
 
     def _assert_stacks(self):
         tasks = self.must('tasks', '--kthreads', '--stacks').json['tasks']

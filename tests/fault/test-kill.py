@@ -24,7 +24,8 @@ OPERATIONS = ('apply', 'revert')
 WALK_TIMEOUT = 7200.0 if LONG else 600.0
 MAX_FAILURES = 20
 FROZEN_SECONDS = 3.0
-BUDGET_SECONDS = 1.2
+# The tool's, and what a crowded host may take beyond that; the tool is frozen all the time.
+BUDGET_SECONDS = 10.0
 
 # A request to the keeper is one sendto, one to QEMU's monitor one sendmsg; the journal is written
 # by writev and fdatasync. While a recvfrom or poll waits, the keeper is at work on the request.
@@ -66,7 +67,7 @@ class SleepersScene(Scene):
     def assert_asleep(self):
         """None is lost or stuck on its way: each is back in its sleep."""
         self.guest.wait_for('[ $(cat /proc/[0-9]*/task/*/stat 2>/dev/null | '
-                            f'grep -c "(hvp_sleepers) S") = {self.count} ]', timeout=10)
+                            f'grep -c "(hvp_sleepers) S") = {self.count} ]', timeout=60)
 
     def assert_healthy(self, leftover_allowed=False):
         status = self.guest.qmp.status()
@@ -100,9 +101,8 @@ class Walk:
                     self._one(left[operation].pop(0))
                 else:
                     self.scene.converge(operation)
-        slowest = ', '.join(f'{what} after {seconds:.2f} s at most'
-                            for what, seconds in self.scene.slowest.items())
-        print(f'# {self._reached} points, {self._missed} not reached; {slowest}', flush=True)
+        print(f'# {self._reached} points, {self._missed} not reached', flush=True)
+        self.scene.assert_soon()
         assert not self._failures, '\n'.join(self._failures)
         # Some calls come more often in one run than in another; most come in all.
         assert self._reached >= self._missed, 'too few points were killed at'
@@ -204,7 +204,19 @@ def kill_keeper(scene, point):
 
 
 def kill_both(scene, point):
-    """The keeper is frozen at the point, so that tool and keeper die at the same moment."""
+    status, keeper = kill_both_frozen(scene, point)
+    if keeper is None:
+        assert status == DONE
+        return False
+    recovered(scene, point)
+    return True
+
+
+def kill_both_frozen(scene, point):
+    """The keeper is frozen at the point, so that tool and keeper die at the same moment.
+
+    Returns the tool's exit status and the keeper's pid; None: it did not come there.
+    """
     tool = scene.start(scene.command(point.operation),
                        keeper_trace=injecting(point.syscall, point.number, 'SIGSTOP'))
     keeper = scene.wait_frozen(lambda: tool.poll() is None and scene.keeper_pid())
@@ -214,12 +226,10 @@ def kill_both(scene, point):
     status, _ = scene.finish(tool)
     if keeper is None:
         scene.settle(time.monotonic())
-        assert status == DONE
-        return False
-    while scene.users():
-        time.sleep(0.01)
-    recovered(scene, point)
-    return True
+    else:
+        while scene.users():
+            time.sleep(0.01)
+    return status, keeper
 
 
 def kill_on_the_way_home(scene, point):
@@ -331,7 +341,7 @@ def freeze_tool(scene, point):
     while scene.guest.qmp.status() != 'running':
         assert time.monotonic() - frozen_at < BUDGET_SECONDS, 'the pause outlives its budget'
         time.sleep(0.01)
-    scene.guest.check('true', timeout=2)
+    scene.guest.check('true')
     time.sleep(max(FROZEN_SECONDS - (time.monotonic() - frozen_at), 0))
     new = scene.is_new()
     committed = JOURNAL_COMMIT in scene.journal_types()
