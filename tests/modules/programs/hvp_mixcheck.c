@@ -4,7 +4,8 @@
  *
  *   hvp_mixcheck SECONDS [PROCESSES]
  *
- * Prints "old N new N mixed N" and fails if anything was mixed.
+ * Prints "old N new N mixed N" and fails if anything was mixed. Each process rests between two
+ * reads: nobody can switch functions in which somebody is at every moment.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define PROCESSES_MAX 64
+#define REST_NSEC (1000 * 1000)
 
 struct counts {
 	unsigned long old, new, mixed;
@@ -65,10 +67,13 @@ static void look(int fd, struct counts *counts, unsigned long expected_kib)
 
 static void watch(struct counts *counts, unsigned long expected_kib, time_t end)
 {
+	const struct timespec rest = { .tv_nsec = REST_NSEC };
 	int fd = open("/proc/meminfo", O_RDONLY);
 
-	while (time(NULL) < end)
+	while (time(NULL) < end) {
 		look(fd, counts, expected_kib);
+		nanosleep(&rest, NULL);
+	}
 }
 
 int main(int count, char **arguments)
