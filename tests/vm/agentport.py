@@ -13,12 +13,13 @@ import re
 import socket
 import time
 
-from guest import ROOT
+from guest import ROOT, eventually
 
 NAME = 'org.hvpatch.agent.0'
 LINE_MAX_BYTES = 65535
 PATIENCE_SECONDS = 20
 BINARY = '/tmp/hvpatch-agent'
+FREEZER = '/tmp/freezer'
 
 
 def agent_path():
@@ -201,12 +202,41 @@ class Agent(Port):
         assert kthread['pid'] == pid, page
         return kthread
 
+    def wait_until(self, pid, wanted):
+        """Until what is told of a thread, with its stack, satisfies WANTED; returns that."""
+        def check():
+            kthread = self.one(pid, stack=True)
+            assert wanted(kthread), kthread
+            return kthread
+        return eventually(check, PATIENCE_SECONDS, interval=0.05)
+
     def wait_state(self, pid, state):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (kthread := self.one(pid, stack=True))['state'] != state:
-            assert time.monotonic() < deadline, f'{kthread}, not {state}'
-            time.sleep(0.05)
-        return kthread
+        return self.wait_until(pid, lambda kthread: kthread['state'] == state)
+
+    def wait_silent(self):
+        """Until it does next to nothing: who watched, or read, is known to have left."""
+        def switches():
+            text = self.guest.check(f'cat /proc/{self.pid}/status')
+            return int(re.search(r'^voluntary_ctxt_switches:\s*(\d+)', text, re.MULTILINE).group(1))
+
+        def check():
+            before = switches()
+            self.guest.check('sleep 1')
+            assert switches() - before < 20, 'the agent is at work'
+        eventually(check, PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def frozen(guest, pid):
+    """A freezable kernel thread alone is frozen: when all are, the agent is as well."""
+    guest.check(f'mkdir {FREEZER} && mount -t cgroup -o freezer none {FREEZER} && '
+                f'mkdir {FREEZER}/hvp && echo {pid} > {FREEZER}/hvp/tasks && '
+                f'echo FROZEN > {FREEZER}/hvp/freezer.state')
+    try:
+        yield
+    finally:
+        guest.check(f'echo THAWED > {FREEZER}/hvp/freezer.state && echo {pid} > {FREEZER}/tasks && '
+                    f'rmdir {FREEZER}/hvp && umount {FREEZER} && rmdir {FREEZER}')
 
 
 def functions(kthread):

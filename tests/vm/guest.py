@@ -82,6 +82,21 @@ class HvpatchResult:
                 f'stderr: {self.stderr[:SHOWN_CHARACTERS]}')
 
 
+def eventually(check, timeout=60.0, interval=0.1):
+    """Repeats CHECK until it raises no AssertionError, the last one after TIMEOUT; its result.
+
+    For what is true a moment later, whatever the host is busy with.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(interval)
+
+
 def hvpatch_path():
     """$HVPATCH, or the one in the build folder $HVPATCH_BUILD (default: build)."""
     build = os.environ.get('HVPATCH_BUILD') or os.path.join(ROOT, 'build')
@@ -191,10 +206,11 @@ class Guest:
             self._channel.wait_for_hello(self._boot_timeout)
         except (OSError, QmpGone, ChannelClosed, ChannelTimeout) as error:
             raise GuestError(
-                f'{self.release} did not boot: {error}\n{self._post_mortem()}') from error
+                f'{self.release} did not boot: {error}\n{self.post_mortem()}') from error
         self.mark_dmesg()
 
-    def _post_mortem(self):
+    def post_mortem(self):
+        """The last that QEMU and the guest's console said."""
         parts = []
         for path in (self.path('qemu.log'), self.console_path):
             if os.path.exists(path):
@@ -211,6 +227,10 @@ class Guest:
             self._process.wait()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def wait_ended(self, timeout=60.0):
+        """Until QEMU has ended by itself."""
+        self._process.wait(timeout)
 
     @property
     def pid(self):
@@ -277,7 +297,7 @@ class Guest:
             raise AssertionError(f'get: {content.decode(errors="replace")}')
         return content
 
-    def alive(self, timeout=10.0):
+    def alive(self, timeout=30.0):
         """Whether the guest still runs programs."""
         try:
             return self.run('echo alive', timeout) == (0, 'alive\n')
@@ -312,6 +332,15 @@ class Guest:
             if time.monotonic() > deadline:
                 raise AssertionError(f'in the guest, for {timeout} s: {command}: {status} {output}')
             time.sleep(interval)
+
+    def wait_in(self, pid, function):
+        """Until task PID sleeps in a function whose name has FUNCTION in it."""
+        self.wait_for(f'grep -q {function} /proc/{pid}/stack && '
+                      f"grep -q '^State:[[:space:]]*[SDI]' /proc/{pid}/status", timeout=60)
+
+    def wait_gone(self, pid):
+        """Until there is no task PID."""
+        self.wait_for(f'! kill -0 {pid}', timeout=60)
 
     def symbol(self, name):
         """Addresses of a symbol, from the guest's own kallsyms."""
@@ -384,7 +413,7 @@ class Guest:
                                 stderr=subprocess.PIPE, env={**os.environ, **(environment or {})},
                                 preexec_fn=die_with_parent)
 
-    def hvpatch(self, *arguments, output='json', timeout=120.0, environment=None):
+    def hvpatch(self, *arguments, output='json', timeout=240.0, environment=None):
         """Runs hvpatch with this guest's monitor socket; returns an HvpatchResult."""
         started = time.monotonic()
         process = self.hvpatch_start(*arguments, output=output, environment=environment)
@@ -399,6 +428,19 @@ class Guest:
         except ValueError:
             parsed = None
         return HvpatchResult(process.returncode, parsed, stdout, stderr, time.monotonic() - started)
+
+    def hvpatch_in_vain(self, *arguments, seconds=(2, 30)):
+        """Runs what has to end as BUSY for SECONDS; the longer ones if a slow host needs them.
+
+        Returns the first result of more than one attempt that names who is in the way, and for how
+        long it was to wait.
+        """
+        for limit in seconds:
+            result = self.hvpatch(*arguments, '--timeout', str(limit))
+            report = result.json or {}
+            if report.get('attempts', 0) > 1 and report.get('blockers'):
+                break
+        return result, limit
 
     def nearest_symbol(self, address):
         """NAME+OFFSET, from the guest's own kallsyms."""

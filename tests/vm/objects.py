@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 
-from guest import ROOT, unexpected
+from guest import ROOT, eventually, unexpected
 
 A, B = 'hvp_target_a', 'hvp_target_b'
 # The columns of /proc/hvp_generation, and in which object each function is.
@@ -103,15 +103,14 @@ class Log:
 def enter_sleep(guest):
     """A task that sleeps in hvp_a_sleep, or in what replaces it; returns its pid."""
     guest.check('cat /proc/hvp_sleep > /tmp/slept 2>&1 & echo $! > /tmp/pid')
-    guest.wait_for("[ $(awk '{print $3}' /proc/$(cat /tmp/pid)/stat) = S ] && "
-                   'grep -q a_sleep /proc/$(cat /tmp/pid)/stack')
+    guest.wait_in('$(cat /tmp/pid)', 'a_sleep')
     return int(guest.check('cat /tmp/pid'))
 
 
 def leave_sleep(guest):
     """Wakes it; returns what its read said."""
     guest.check('echo > /proc/hvp_sleep')
-    guest.wait_for('! kill -0 $(cat /tmp/pid)')
+    guest.wait_gone('$(cat /tmp/pid)')
     return guest.check('cat /tmp/slept')
 
 
@@ -126,6 +125,22 @@ class Workload:
                     'echo $! > /tmp/generation-pid; wait $!; '
                     'echo "status $?" >> /tmp/generation) > /dev/null 2>&1 &')
         guest.wait_for('kill -0 $(cat /tmp/generation-pid)')
+
+    def _ticks(self):
+        """CPU time of each thread."""
+        lines = self._guest.check('cat /proc/$(cat /tmp/generation-pid)/task/*/stat').splitlines()
+        fields = {line.split()[0]: line.rpartition(')')[2].split() for line in lines}
+        return {thread: int(field[11]) + int(field[12]) for thread, field in fields.items()}
+
+    def look(self):
+        """Until each thread, but for the one that waits for the end, has read many times more."""
+        before = self._ticks()
+
+        def check():
+            now = self._ticks()
+            idle = [thread for thread, ticks in before.items() if now[thread] < ticks + 2]
+            assert len(idle) <= 1, f'threads that do not run: {idle}'
+        eventually(check, interval=0.05)
 
     def end(self):
         """Stops it; returns its exit status, its counts by name and all that it printed."""

@@ -7,9 +7,8 @@ Used by test-stacks.py, whose head says what is asserted.
 import contextlib
 import os
 import re
-import time
 
-from guest import script
+from guest import eventually, script
 
 DONE, BUSY = 0, 4
 CONTROL = '/proc/hvp_stacks'
@@ -128,6 +127,15 @@ def one_task(guest, pid):
     return result.json['tasks'][0]
 
 
+def at_rest(guest, pid):
+    """The task, once it is off its CPU: until then it is on its way to where it sleeps."""
+    def check():
+        task = one_task(guest, pid)
+        assert not task['on_cpu'] and task['state'] != 'R', told(task)
+        return task
+    return eventually(check)
+
+
 def on_cpu_1(guest, pid):
     """The task that stands on CPU 1: pid 0 is its idle task."""
     if pid:
@@ -218,9 +226,9 @@ def background(guest, command):
 
 
 def wait_asleep(guest, pid):
-    """Until the task has left the CPU for good: it is in state S, D, T, t, I, Z or P."""
+    """The task, once it has left the CPU for good: it is in state S, D, T, t, I, Z or P."""
     guest.wait_for(f"grep -q '^State:[[:space:]]*[SDTtIZP]' /proc/{pid}/status")
-    time.sleep(0.1)
+    return at_rest(guest, pid)
 
 
 @contextlib.contextmanager

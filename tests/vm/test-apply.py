@@ -15,7 +15,7 @@ import re
 import socket
 import time
 
-from guest import ROOT, WARNING_NOTES, Guest, unexpected
+from guest import ROOT, WARNING_NOTES, Guest, eventually, unexpected
 from tap import Skip, Suite
 
 BOTH = ('6.1', '6.12')
@@ -27,6 +27,9 @@ LONG = os.environ.get('HVPATCH_VM_LONG') == '1'
 # the rounds below (each has at least 8 pages) comes to more than this.
 MEMORY_ROUNDS = 12
 MEMORY_TOLERANCE_KIB = 320
+# What loading and unloading may take on a crowded host.
+SPARE_SECONDS = 60
+MIX_SECONDS = 120
 
 # What shows that a module's code runs: a command, and a pattern that only the new code matches.
 EFFECTS = {
@@ -181,18 +184,19 @@ def _(guest):
 
 @suite.case('hvp_three-while-read-on-all-cpus-NEVER-MIXED')
 def _(guest):
-    guest.check('hvp_mixcheck 40 3 > /tmp/mix 2>&1 & echo $! > /tmp/pid')
-    rounds = 0
-    # Four rounds take a few seconds, but the readers leave a slow host little to run on.
-    while rounds < 4 and guest.run('kill -0 $(cat /tmp/pid)')[0] == 0:
+    # One after the other, until there were enough rounds: a slow host needs more of them.
+    guest.check('touch /tmp/on; (while [ -e /tmp/on ]; do hvp_mixcheck 4 3; done) > /tmp/mix 2>&1 &'
+                ' echo $! > /tmp/pid')
+    for _ in range(4):
         with guest.applied('hvp_three'):
             pass
-        rounds += 1
-    guest.wait_for('! kill -0 $(cat /tmp/pid)', timeout=90)
-    report = guest.check('cat /tmp/mix')
-    match = re.fullmatch(r'old (\d+) new (\d+) mixed 0', report)
-    assert match and int(match.group(1)) > 100 and int(match.group(2)) > 100, (rounds, report)
-    assert rounds >= 4, rounds
+    guest.check('rm /tmp/on')
+    guest.wait_for('! kill -0 $(cat /tmp/pid)', timeout=MIX_SECONDS)
+    reports = guest.check('cat /tmp/mix').splitlines()
+    matches = [re.fullmatch(r'old (\d+) new (\d+) mixed 0', report) for report in reports]
+    assert matches and all(matches), reports
+    for group in (1, 2):
+        assert sum(int(match.group(group)) for match in matches) > 100, reports
 
 
 def own_name(guest, text):
@@ -224,22 +228,23 @@ def _(guest):
 
 # --- busy --------------------------------------------------------------------
 
-def enter_fifo(guest):
+def enter_fifo(guest, function='wait_for_partner'):
     """A task that sleeps in wait_for_partner, or in what replaces it; returns its pid."""
     guest.check('rm -f /tmp/fifo; mkfifo /tmp/fifo; cat /tmp/fifo >/dev/null 2>&1 & '
                 'echo $! > /tmp/pid')
-    guest.wait_for("[ $(awk '{print $3}' /proc/$(cat /tmp/pid)/stat) = S ] && "
-                   '[ $(cat /proc/$(cat /tmp/pid)/comm) = cat ]')
-    return int(guest.check('cat /tmp/pid'))
+    pid = int(guest.check('cat /tmp/pid'))
+    guest.wait_in(pid, function)
+    return pid
 
 
 def leave_fifo(guest):
     guest.check('echo > /tmp/fifo; rm /tmp/fifo')
-    guest.wait_for('! kill -0 $(cat /tmp/pid)')
+    guest.wait_gone('$(cat /tmp/pid)')
 
 
-def assert_busy(result, pid, function, seconds):
+def assert_busy(guest, pid, function, *arguments):
     """Exit status 4 after about the timeout; the task and nobody else named, with its stack."""
+    result, seconds = guest.hvpatch_in_vain(*arguments, '--no-prod')
     report = result.json
     assert result.status == BUSY and report['result'] == 'busy' and report['code'] == 'BUSY', result
     blocker, = [task for task in report['blockers'] if task['pid'] == pid]
@@ -248,7 +253,7 @@ def assert_busy(result, pid, function, seconds):
     assert any(re.fullmatch(rf'{function}\+0x[0-9a-f]+/0x[0-9a-f]+.*', frame)
                for frame in blocker['stack']), result
     assert report['attempts'] >= 2, result
-    assert seconds - 0.5 <= result.seconds < seconds + 8, result
+    assert seconds - 0.5 <= result.seconds < seconds + SPARE_SECONDS, result
     assert report['blockers'] == [blocker], result
     assert 'cat' in report['message'] and function in report['message'], result
 
@@ -258,8 +263,7 @@ def _(guest):
     path = guest.module('hvp_sleeper')
     with nothing_changes(guest, 'wait_for_partner'):
         pid = enter_fifo(guest)
-        assert_busy(guest.hvpatch('apply', path, '--no-prod', '--timeout', '3'), pid,
-                    'wait_for_partner', 3)
+        assert_busy(guest, pid, 'wait_for_partner', 'apply', path)
     assert applied_names(guest) == []
     leave_fifo(guest)
     with guest.applied('hvp_sleeper'):
@@ -281,17 +285,23 @@ def _(guest):
     leave_fifo(guest)
 
 
+def wait_until_loaded(guest, process):
+    """Until an apply of hvp_sleeper has loaded it, and has tried for a while to switch."""
+    guest.wait_for('grep -q "^hvp_sleeper " /proc/modules', timeout=60)
+    time.sleep(1)
+    assert process.poll() is None, process.communicate()
+
+
 @suite.case('sleeper-leaves-during-the-wait-APPLIED')
 def _(guest):
     enter_fifo(guest)
-    process = guest.hvpatch_start('apply', guest.module('hvp_sleeper'), '--no-prod')
-    time.sleep(4)
-    assert process.poll() is None, process.communicate()
+    process = guest.hvpatch_start('apply', guest.module('hvp_sleeper'), '--no-prod', '--timeout',
+                                  str(2 * SPARE_SECONDS))
+    wait_until_loaded(guest, process)
     leave_fifo(guest)
-    left = time.monotonic()
-    stdout, stderr = process.communicate(timeout=60)
+    # Long before the timeout.
+    stdout, stderr = process.communicate(timeout=SPARE_SECONDS)
     assert process.returncode == DONE, (stdout, stderr)
-    assert time.monotonic() - left < 10
     enter_fifo(guest)
     leave_fifo(guest)
     assert guest.check('cat /sys/module/hvp_sleeper/parameters/entered') == '1'
@@ -304,11 +314,9 @@ def revert_busy_case(name, function):
     def _(guest):
         with nothing_changes(guest, 'wait_for_partner'):
             with guest.applied(name):
-                pid = enter_fifo(guest)
-                assert function in guest.check(f'cat /proc/{pid}/stack')
+                pid = enter_fifo(guest, function)
                 with nothing_changes(guest, 'wait_for_partner'):
-                    result = guest.hvpatch('revert', name, '--no-prod', '--timeout', '3')
-                    assert_busy(result, pid, function, 3)
+                    assert_busy(guest, pid, function, 'revert', name)
                 assert_status(guest, name, FUNCTIONS[name])
                 leave_fifo(guest)
 
@@ -447,9 +455,14 @@ def _(guest):
     modules, before = guest.loaded(), guest.available_kib()
     for _ in range(MEMORY_ROUNDS):
         round_of('hvp_three')
-    lost = before - guest.available_kib()
     assert guest.loaded() == modules
-    assert lost <= MEMORY_TOLERANCE_KIB, f'{lost} KiB gone after {MEMORY_ROUNDS} rounds'
+
+    def come_back():
+        lost = before - guest.available_kib()
+        assert lost <= MEMORY_TOLERANCE_KIB, f'{lost} KiB gone after {MEMORY_ROUNDS} rounds'
+
+    # What the kernel frees later; what was lost stays so.
+    eventually(come_back, interval=1)
 
 
 @suite.case('soak-ten-cycles-under-load-CLEAN')
@@ -544,6 +557,12 @@ def _(guest):
     assert 'hvp_cmdline' not in guest.loaded()
 
 
+def wait_status(guest, wanted):
+    def check():
+        assert wanted(guest.qmp.status()), guest.qmp.status()
+    eventually(check)
+
+
 def packet(text):
     return f'${text}#{sum(text.encode()) & 0xff:02x}'.encode()
 
@@ -554,7 +573,7 @@ def _(guest):
     path = guest.path('gdb')
     guest.qmp.monitor(f'gdbserver unix:{path},server=on,wait=off')
     with socket.socket(socket.AF_UNIX) as debugger:
-        debugger.settimeout(5)
+        debugger.settimeout(30)
         debugger.connect(path)
         debugger.sendall(packet('qSupported'))
         answer = b''
@@ -564,13 +583,11 @@ def _(guest):
             assert piece, answer
             answer += piece
         debugger.sendall(b'+' + packet('vCont;c'))
-        time.sleep(0.5)
-        assert guest.qmp.status() == 'running'
+        wait_status(guest, lambda status: status == 'running')
         result = guest.hvpatch('apply', guest.module('hvp_cmdline'))
         assert guest.qmp.status() == 'running', guest.qmp.status()
         debugger.sendall(b'\x03')
-        time.sleep(0.5)
-        assert guest.qmp.status() != 'running', 'the debugger no longer stops the VM'
+        wait_status(guest, lambda status: status != 'running')
     guest.qmp.monitor('gdbserver none')
     guest.qmp.execute('cont')
     assert_refused(result, (REFUSED,), 'gdb')
@@ -609,10 +626,12 @@ def _(guest):
 def _():
     with Guest('6.1') as guest:
         enter_fifo(guest)
-        process = guest.hvpatch_start('apply', guest.module('hvp_sleeper'), '--no-prod')
-        time.sleep(3)
+        process = guest.hvpatch_start('apply', guest.module('hvp_sleeper'), '--no-prod',
+                                      '--timeout', str(SPARE_SECONDS))
+        wait_until_loaded(guest, process)
         guest.qmp.execute('quit')
-        stdout, stderr = process.communicate(timeout=15)
+        stdout, stderr = process.communicate(timeout=SPARE_SECONDS)
+        guest.wait_ended()
         assert process.returncode == FAILED and stdout + stderr, (stdout, stderr)
         for arguments in (('info',), ('apply', guest.module('hvp_cmdline'))):
             result = guest.hvpatch(*arguments)

@@ -325,8 +325,7 @@ def _(guest):
 def _(guest):
     """A sleeper keeps the guest's own transition open; another function is patched meanwhile."""
     guest.check('mkfifo /tmp/fifo; cat /tmp/fifo >/dev/null 2>&1 & echo $! > /tmp/pid')
-    guest.wait_for("[ $(awk '{print $3}' /proc/$(cat /tmp/pid)/stat) = S ] && "
-                   '[ $(cat /proc/$(cat /tmp/pid)/comm) = cat ]')
+    guest.wait_in('$(cat /tmp/pid)', 'wait_for_partner')
     assert guest.insmod('hvp_sleeper')[0] == 0
     assert guest.check('cat /sys/kernel/livepatch/hvp_sleeper/transition') == '1'
     with same_text(guest):

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import time
 
-from guest import LIVEPATCH_NOTES, ROOT, Guest, die_with_parent, hvpatch_path
+from guest import LIVEPATCH_NOTES, ROOT, Guest, die_with_parent, eventually, hvpatch_path
 from tap import Skip, Suite
 
 BOTH = ('6.1', '6.12')
@@ -26,8 +26,8 @@ DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, OPERATOR = 0, 1, 2, 3, 4, 5,
 VM_COMMANDS = ('info', 'tasks', 'check', 'apply', 'revert', 'status', 'blocking', 'recover')
 COMMANDS = (*VM_COMMANDS, 'rehearse')
 # How long commands on a socket where nobody answers may take.
-NO_ANSWER_SECONDS = 15
-# The issue's 1 s and 100 ms, with room for a busy host.
+NO_ANSWER_SECONDS = 40
+# The issue's 1 s and 100 ms, with room for a busy host, which is asked some times.
 FIRST_ATTACH_USEC, CACHED_ATTACH_USEC = 4_000_000, 1_000_000
 # Blocks of 512 bytes that a guest may touch by itself beyond what it did in an idle second.
 GROWTH_BLOCKS = 4096
@@ -293,7 +293,7 @@ def _(guest):
         assert stream.read() == 'not a socket'
 
 
-@suite.case('nobody-answers-on-the-socket-BUSY', timeout=60)
+@suite.case('nobody-answers-on-the-socket-BUSY')
 def _(guest):
     path = guest.path('silent')
     with socket.socket(socket.AF_UNIX) as server:
@@ -305,7 +305,7 @@ def _(guest):
     assert_line(stderr, path)
 
 
-@suite.case('something-else-answers-on-the-socket-FAILED', timeout=60)
+@suite.case('something-else-answers-on-the-socket-FAILED')
 def _(guest):
     path = guest.path('other')
     for greeting in (b'220 smtp ready\r\n', b'{"QMP": {}}\n' * 3, b'\0' * 100, b''):
@@ -315,7 +315,7 @@ def _(guest):
             with subprocess.Popen([hvpatch_path(), '--qmp', path, 'info'], text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   preexec_fn=die_with_parent) as process:
-                server.settimeout(5)
+                server.settimeout(30)
                 peer, _ = server.accept()
                 with peer:
                     peer.sendall(greeting)
@@ -326,7 +326,7 @@ def _(guest):
         assert_line(stderr)
 
 
-@suite.case('monitor-used-by-somebody-else-BUSY', timeout=90)
+@suite.case('monitor-used-by-somebody-else-BUSY')
 def _(guest):
     with untouched(guest), socket.socket(socket.AF_UNIX) as other:
         other.connect(guest.hvpatch_qmp_path)
@@ -339,7 +339,7 @@ def _(guest):
 def _():
     with Guest('6.1') as guest:
         guest.qmp.execute('quit')
-        time.sleep(1)
+        guest.wait_ended()
         for arguments in all_commands(guest.module('hvp_cmdline')):
             status, _, stderr = run('--qmp', guest.hvpatch_qmp_path, *arguments)
             assert status == FAILED, (arguments, status, stderr)
@@ -472,14 +472,15 @@ def poke(guest, address, content):
         'addr': {'type': 'unix', 'data': {'path': path}}, 'server': True, 'wait': False}})
     guest.qmp.monitor('gdbserver chardev:poke')
     with socket.socket(socket.AF_UNIX) as debugger:
-        debugger.settimeout(5)
+        debugger.settimeout(30)
         debugger.connect(path)
-        debugger.sendall(packet(f'M{address:x},{len(content):x}:{content.hex()}'))
         answer = b''
-        while b'OK' not in answer:
-            answer += debugger.recv(4096)
-        debugger.sendall(b'+' + packet('D'))
-        time.sleep(0.2)
+        for count, request in enumerate((f'M{address:x},{len(content):x}:{content.hex()}', 'D'), 1):
+            debugger.sendall(b'+' + packet(request))
+            while answer.count(b'OK') < count:
+                piece = debugger.recv(4096)
+                assert piece, answer
+                answer += piece
     guest.qmp.monitor('gdbserver none')
     if guest.qmp.status() != 'running':
         guest.qmp.execute('cont')
@@ -534,10 +535,16 @@ def _(guest):
     listed = {int(pid) for pid in guest.check('cd /proc; echo [0-9]*').split()}
     stable = {pid for pid in listed if pid < 40}
     assert stable <= {task['pid'] for task in tasks}, (stable, tasks)
-    init, = [task for task in tasks if task['pid'] == 1]
-    assert init['comm'] == 'init' and not init['kthread'] and init['verdict'] == 'RELIABLE', init
-    symbols = [frame['symbol'] for frame in init['stack']]
-    assert 'schedule' in symbols and symbols[-1].startswith('entry_SYSCALL_64'), init
+    assert [task for task in tasks if task['pid'] == 1 and task['comm'] == 'init'], tasks
+
+    def init_sleeps():
+        init, = valid(guest.hvpatch('tasks', '--pid', '1', '--stacks'), 'tasks')['tasks']
+        assert not init['kthread'] and init['verdict'] == 'RELIABLE', init
+        symbols = [frame['symbol'] for frame in init['stack']]
+        assert 'schedule' in symbols and symbols[-1].startswith('entry_SYSCALL_64'), init
+
+    # But while it waits for a child that has just ended.
+    eventually(init_sleeps)
     assert sum(task['on_cpu'] and task['pid'] == 0 for task in tasks) <= 2
     only = valid(guest.hvpatch('tasks', '--kthreads'), 'kthreads')['tasks']
     assert all(task['kthread'] for task in only) and len(only) < len(tasks)
@@ -548,10 +555,15 @@ def _(guest):
 
 @suite.case('tables-FOR-PEOPLE')
 def _(guest):
-    stacks = guest.hvpatch('tasks', '--stacks', '--pid', '1', output='table')
-    lines = stacks.stdout.splitlines()
-    assert lines[0].split()[:2] == ['PID', 'TGID'] and 'init' in lines[1], stacks
-    assert any(re.fullmatch(r' +schedule\+0x[0-9a-f]+/0x[0-9a-f]+', line) for line in lines), stacks
+    def init_sleeps():
+        stacks = guest.hvpatch('tasks', '--stacks', '--pid', '1', output='table')
+        lines = stacks.stdout.splitlines()
+        assert lines[0].split()[:2] == ['PID', 'TGID'] and 'init' in lines[1], stacks
+        assert any(re.fullmatch(r' +schedule\+0x[0-9a-f]+/0x[0-9a-f]+', line)
+                   for line in lines), stacks
+        return stacks
+
+    stacks = eventually(init_sleeps)
     plain = guest.hvpatch('tasks', output='table')
     assert '' not in plain.stdout.splitlines(), plain
     info = guest.hvpatch('info', output='table')
@@ -567,8 +579,9 @@ def _(guest):
 @suite.case('hostile-task-name-ESCAPED')
 def _(guest):
     guest.check(r"(printf '\033[2J\377\\n\"' > /proc/self/comm; sleep 60; true) "
-                '>/dev/null 2>&1 & echo $! > /tmp/pid; sleep 0.3')
+                '>/dev/null 2>&1 & echo $! > /tmp/pid')
     pid = guest.check('cat /tmp/pid')
+    guest.wait_for(f'grep -q 2J /proc/{pid}/comm')
     try:
         table = guest.hvpatch('tasks', '--pid', pid, output='table')
         assert '\\x1b[2J\\xff' in table.stdout and '\x1b' not in table.stdout, table
@@ -590,14 +603,19 @@ def cache_file(guest, build_id):
 def _(guest):
     build_id = guest.hvpatch('info').json['kernel']['build_id']
     path, environment = cache_file(guest, build_id)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    first = valid(guest.hvpatch('info', environment=environment), 'info')
-    second = valid(guest.hvpatch('info', environment=environment), 'info')
-    assert not first['cached'] and 0 < first['attach_usec'] < FIRST_ATTACH_USEC, first
-    assert second['cached'] and 0 < second['attach_usec'] < CACHED_ATTACH_USEC, second
-    assert os.path.exists(path) and first['connect_usec'] > 0, first
-    print(f"# attach: {first['attach_usec']} us first, {second['attach_usec']} us cached")
+
+    def attach_twice():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        first = valid(guest.hvpatch('info', environment=environment), 'info')
+        second = valid(guest.hvpatch('info', environment=environment), 'info')
+        assert not first['cached'] and 0 < first['attach_usec'] < FIRST_ATTACH_USEC, first
+        assert second['cached'] and 0 < second['attach_usec'] < CACHED_ATTACH_USEC, second
+        assert os.path.exists(path) and first['connect_usec'] > 0, first
+        print(f"# attach: {first['attach_usec']} us first, {second['attach_usec']} us cached")
+
+    # Somebody else on this host may just have filled the cache.
+    eventually(attach_twice)
 
 
 # --- progress ----------------------------------------------------------------
@@ -620,8 +638,8 @@ def on_terminal(guest, *arguments):
 
 @suite.case('progress-on-a-terminal-ONLY')
 def _(guest):
-    guest.check('rm -f /tmp/fifo; mkfifo /tmp/fifo; cat /tmp/fifo >/dev/null 2>&1 & '
-                'sleep 0.5')
+    pid = guest.check('rm -f /tmp/fifo; mkfifo /tmp/fifo; cat /tmp/fifo >/dev/null 2>&1 & echo $!')
+    guest.wait_in(pid, 'wait_for_partner')
     arguments = ('apply', guest.module('hvp_sleeper'), '--no-prod', '--timeout', '2')
     try:
         status, stdout, seen = on_terminal(guest, *arguments)
@@ -696,13 +714,14 @@ def _(guest):
     guest.qmp.execute('cont')
     assert after == before, f'{after - before} blocks were allocated'
     # One that runs does; no more than it would without us.
-    before = memory_blocks(guest)
+    before, started = memory_blocks(guest), time.monotonic()
     time.sleep(1)
     idle = memory_blocks(guest) - before
     for arguments in (*commands, ('blocking', patch)):
         assert guest.hvpatch(*arguments).status == DONE, arguments
-    grown = memory_blocks(guest) - before
-    assert grown <= 2 * idle + GROWTH_BLOCKS, f'{grown} blocks, {idle} in an idle second'
+    grown, seconds = memory_blocks(guest) - before, max(2.0, time.monotonic() - started)
+    assert grown <= seconds * idle + GROWTH_BLOCKS, \
+        f'{grown} blocks in {seconds:.1f} s, {idle} in an idle second'
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ def _(guest):
     assert guest.run('echo out; echo err >&2; exit 3') == (3, 'out\nerr\n')
     assert guest.run('kill -9 $$') == (137, '')
     assert guest.run('printf "HVP 1 0 5\\nfalse"') == (0, 'HVP 1 0 5\nfalse')
-    assert guest.run('echo before; sleep 60', timeout=0.5) == (124, 'before\n')
+    assert guest.run('echo before; sleep 60', timeout=3) == (124, 'before\n')
     assert guest.run('yes | head -c 5000000 | wc -c') == (0, '5000000\n')
 
 
@@ -26,7 +26,7 @@ def _(guest):
 def _(guest):
     started = time.monotonic()
     assert guest.run('sleep 60 & echo $! > /tmp/pid') == (0, '')
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
     guest.check('kill $(cat /tmp/pid)')
 
 
@@ -69,8 +69,12 @@ def _(guest):
 
 @suite.case('kaslr-MOVES', kernels=('6.1',))
 def _(guest):
-    with Guest(guest.kernel) as other:
-        assert other.symbol('_stext') != guest.symbol('_stext')
+    # One of some five hundred places each time: the same twice is no accident any more.
+    for _ in range(2):
+        with Guest(guest.kernel) as other:
+            if other.symbol('_stext') != guest.symbol('_stext'):
+                return
+    raise AssertionError('three guests have their kernel at one place')
 
 
 @suite.case('memory-READ-BY-ADDRESS')
@@ -106,7 +110,7 @@ def _():
         console.write(b'uname -r\npoweroff -f\n')
         console.seek(0)
         result = subprocess.run([SCRIPT, 'boot', '6.1', '--append', 'quiet'], stdin=console,
-                                capture_output=True, timeout=60, check=False)
+                                capture_output=True, timeout=180, check=False)
     assert result.returncode == 0 and b'-amd64' in result.stdout, result
 
 

@@ -12,9 +12,10 @@ import re
 import shutil
 import time
 
-from agentport import BINARY, agent_path, plug
+from agentport import BINARY, agent_path, frozen, plug
+from guest import eventually
 from liar import Liar, lie_about
-from stands import FREEZE_NOTES, HOTPLUG_NOTES, prepare, started
+from stands import HOTPLUG_NOTES, prepare, started
 from tap import Skip, Suite
 
 suite = Suite('6.1', '6.12')
@@ -23,6 +24,11 @@ THREADS = '/proc/hvp_threads'
 PATCH = 'hvp_threads_patch'
 DONE, INVALID, UNSUPPORTED, BUSY, TAMPERED = 0, 2, 3, 4, 7
 LOOKS = 5
+AGREE_SECONDS = 60
+# Where nobody is in the way for long; a slow host needs some of it.
+PATIENT = '120'
+# What an operation costs without an agent: see guided-APPLIED.
+GUIDED_STOPS, GUIDED_TRIES = 4, 4
 PATCH_NOTES = (r'livepatch: .*', r'hvp_threads.*')
 ONLINE = '/sys/devices/system/cpu/cpu1/online'
 
@@ -77,9 +83,10 @@ def views(guest, *options):
 
 
 def assert_agree(guest, wanted):
-    """On each of {comm: state} both views agree, within some looks; returns the last one."""
+    """On each of {comm: state} both views agree at some look; returns the last one."""
     missing = dict(wanted)
-    for _ in range(LOOKS * 4):
+    deadline = time.monotonic() + AGREE_SECONDS
+    while time.monotonic() < deadline:
         tasks = views(guest)
         for task in tasks.values():
             if (task['agent']['verdict'] == 'agrees'
@@ -92,9 +99,13 @@ def assert_agree(guest, wanted):
     raise AssertionError(f'no agreement on {missing}')
 
 
-def apply(guest, *options, timeout='5', path=None, before=()):
+def apply(guest, *options, timeout=PATIENT, path=None, before=()):
     return guest.hvpatch(*before, 'apply', '--timeout', timeout, *options,
                          path or guest.module(PATCH))
+
+
+def apply_in_vain(guest, *options, path=None):
+    return guest.hvpatch_in_vain('apply', *options, path or guest.module(PATCH))[0]
 
 
 def with_manifest(guest, text):
@@ -158,7 +169,7 @@ def _(guest):
 def _(guest):
     for options in ((), ('--agent', 'none'), ('--agent', '/nonexistent')):
         tasks, result = look(guest, *options)
-        assert result.status == DONE and result.seconds < 10, result
+        assert result.status == DONE and result.seconds < 30, result
         assert all(task['agent'] is None and task['kthread_state'] for task in tasks.values())
 
 
@@ -170,26 +181,25 @@ def _(guest):
         with thread(guest, 'parked-inside') as pid:
             assert views(guest)[pid]['kthread_state'] == 'parked'
             for policy in ('any', 'parked=hvp_thread'):
-                assert_busy(apply(guest, '--kthreads', policy), 'ACTIVE', pid, 'hvp_threads_turn')
+                assert_busy(apply_in_vain(guest, '--kthreads', policy), 'ACTIVE', pid,
+                            'hvp_threads_turn')
         assert_applied(guest, apply(guest))
 
 
-@suite.case('frozen-in-old-function-BLOCKING', allow=(*FREEZE_NOTES, r'random: .*'))
+@suite.case('frozen-in-old-function-BLOCKING')
 def _(guest):
-    with agent(guest), thread(guest, 'freezable') as pid:
-        guest.check('echo freezer > /sys/power/pm_test;'
-                    '(sleep 0.3; echo freeze > /sys/power/state) > /dev/null 2>&1 &')
-        deadline = time.monotonic() + 5
-        while look(guest, '--agent', 'none')[0][pid]['kthread_state'] != 'frozen':
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    def assert_frozen(pid):
+        task = look(guest, '--agent', 'none')[0][pid]
+        assert task['kthread_state'] == 'frozen', task
+
+    # By a control group: all tasks, as for a suspend, stay so for some seconds only.
+    with agent(guest), thread(guest, 'freezable') as pid, frozen(guest, pid):
+        eventually(lambda: assert_frozen(pid))
         result = guest.hvpatch('blocking', guest.module(PATCH))
         reasons = [blocker['reason'] for blocker in result.json['blockers']
                    if blocker['pid'] == pid]
         assert result.status == BUSY and reasons == ['ACTIVE'], result
-        assert look(guest, '--agent', 'none')[0][pid]['kthread_state'] == 'frozen'
-        # The command waits until all are thawed.
-        guest.check('echo none > /sys/power/pm_test', timeout=60)
+        assert_frozen(pid)
 
 
 # --- policies ---------------------------------------------------------------------------
@@ -198,13 +208,13 @@ def _(guest):
 def _(guest):
     for policy in ('parked=hvp_thread', 'parked=nothing,hvp_t?re*'):
         with thread(guest, 'asleep') as pid:
-            assert_busy(apply(guest, '--kthreads', policy), 'POLICY', pid, 'parked')
+            assert_busy(apply_in_vain(guest, '--kthreads', policy), 'POLICY', pid, 'parked')
             assert_applied(guest, apply(guest, '--kthreads', 'parked=nobody'))
         with thread(guest, 'parked'):
             assert_applied(guest, apply(guest, '--kthreads', policy))
     # Idle workers hold no work.
     with thread(guest, 'parked'):
-        assert_applied(guest, apply(guest, '--kthreads', 'parked=kworker/0:*', timeout='20'))
+        assert_applied(guest, apply(guest, '--kthreads', 'parked=kworker/0:*'))
 
 
 @suite.case('policy-of-manifest', allow=PATCH_NOTES)
@@ -213,15 +223,14 @@ def _(guest):
     for kthreads in ('refuse', 'parked'):
         path = with_manifest(guest, {'kthreads': kthreads, 'standing': standing})
         with thread(guest, 'asleep') as pid:
-            assert_busy(apply(guest, path=path), 'POLICY', pid)
+            assert_busy(apply_in_vain(guest, path=path), 'POLICY', pid)
             # The operator has the last word.
             assert_applied(guest, apply(guest, '--kthreads', 'any', path=path))
         with thread(guest, 'parked') as pid:
-            result = apply(guest, path=path)
             if kthreads == 'refuse':
-                assert_busy(result, 'POLICY', pid, 'hvp_threads_main')
+                assert_busy(apply_in_vain(guest, path=path), 'POLICY', pid, 'hvp_threads_main')
             else:
-                assert_applied(guest, result)
+                assert_applied(guest, apply(guest, path=path))
     # Nobody is in a module that is not there.
     path = with_manifest(guest, {'kthreads': 'refuse', 'standing': ['no_module:function']})
     with thread(guest, 'asleep'):
@@ -244,24 +253,28 @@ def _(guest):
 @suite.case('guided-APPLIED', allow=PATCH_NOTES)
 def _(guest):
     with agent(guest), thread(guest, 'cycle 1300 400'):
-        result = apply(guest, timeout='30')
-        assert result.json['stops'] <= 4, result
-        assert_applied(guest, result)
+        # A hint that comes late, on a host that is slow at that moment, leads to nothing.
+        for _ in range(GUIDED_TRIES):
+            result = apply(guest)
+            assert_applied(guest, result)
+            if result.json['stops'] <= GUIDED_STOPS:
+                break
+        assert result.json['stops'] <= GUIDED_STOPS, result
 
 
 @suite.case('agent-killed-while-waiting-APPLIED', allow=PATCH_NOTES)
 def _(guest):
     with agent(guest), thread(guest, 'cycle 2700 1300'):
-        process = guest.hvpatch_start('apply', '--timeout', '40', guest.module(PATCH))
+        process = guest.hvpatch_start('apply', '--timeout', PATIENT, guest.module(PATCH))
         time.sleep(1.5)
         guest.check('killall -9 hvpatch-agent')
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=200)
         assert process.returncode == DONE, (stdout, stderr)
         result = guest.hvpatch('revert', PATCH)
         assert result.status == DONE, result
 
 
-@suite.case('useless-agent-APPLIED', allow=PATCH_NOTES)
+@suite.case('useless-agent-APPLIED', allow=PATCH_NOTES, timeout=700)
 def _(guest):
     silent = bytes()
     for change in (lambda message: silent if 'data' in message else message,
@@ -270,7 +283,7 @@ def _(guest):
                    lambda message: b'[' * 70000 + b'\n',
                    lambda message: {**message, 'id': 7} if 'id' in message else message):
         with lying(guest, change) as path, thread(guest, 'cycle 850 450'):
-            assert_applied(guest, apply(guest, timeout='30', before=('--agent', path)))
+            assert_applied(guest, apply(guest, before=('--agent', path)))
 
 
 # --- lies -----------------------------------------------------------------------------------
@@ -322,8 +335,7 @@ def _(guest):
         # With counts that it does not have.
         with lying(guest, lie_about('hvp_thread', state='parked',
                                     voluntary=lambda told: told['voluntary'] + 1000)) as path:
-            result = apply(guest, '--kthreads', 'parked=hvp_thread', timeout='20',
-                           before=('--agent', path))
+            result = apply(guest, '--kthreads', 'parked=hvp_thread', before=('--agent', path))
             assert result.status == TAMPERED and result.json['code'] == 'TAMPERED', result
             assert 'false claim' in result.stderr, result
         assert PATCH not in guest.loaded()

@@ -117,7 +117,8 @@ def _(guest):
 def fifo_opener(guest):
     """A task that sleeps in wait_for_partner; it leaves at the end."""
     guest.check('mkfifo /tmp/fifo; cat /tmp/fifo >/dev/null 2>&1 & echo $! > /tmp/pid')
-    guest.wait_for("[ $(awk '{print $3}' /proc/$(cat /tmp/pid)/stat) = S ]")
+    # In the pipe's open, by whichever function; what else is on the stack is for the cases.
+    guest.wait_in('$(cat /tmp/pid)', 'fifo_open')
     yield
     guest.check('echo > /tmp/fifo; rm /tmp/fifo')
     guest.wait_for('! kill -0 $(cat /tmp/pid)')
@@ -198,7 +199,8 @@ def _(guest):
     assert loop_offset(guest) == '0'
     with patched(guest, 'hvp_object'):
         assert loop_offset(guest) == 'hvpatch in a module'
-    guest.check('rmmod loop')
+    # The device lets go of its file a moment after losetup.
+    guest.wait_for('rmmod loop')
 
 
 @case('programs-RUN')
@@ -208,7 +210,9 @@ def _(guest):
     guest.wait_for('grep -q ready /tmp/ready')
     guest.check('hvp_mixcheck 1 2')
     for where in ('read', 'nanosleep', 'poll', 'futex'):
-        guest.check(f'hvp_sleepers 4 {where} > /dev/null & sleep 0.2; kill $!')
+        guest.check(f'hvp_sleepers 4 {where} > /tmp/there & echo $! > /tmp/sleeper')
+        guest.wait_for('grep -q ready /tmp/there')
+        guest.check('kill $(cat /tmp/sleeper)')
     guest.check('for pid in $(cat /tmp/pid); do kill $pid; done')
     guest.wait_for('! ps | grep -v grep | grep -E "hvp_(load|sleepers)"')
 

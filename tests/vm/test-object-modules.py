@@ -97,9 +97,9 @@ def _(guest):
         workload = Workload(guest, 100, 4, (0, 1, 2, 3))
         for number in (1, 2, 3):
             patch(guest, f'hvp_gen{number}')
-            time.sleep(0.3)
+            workload.look()
         guest.disable_livepatch('hvp_gen3')
-        time.sleep(0.3)
+        workload.look()
         status, counts, text = workload.end()
         assert status == 0 and counts['changes'] == 4 and counts['reads'] > 1000, text
         assert all(f'generation {number} reads' in text for number in range(4)), text
@@ -111,15 +111,15 @@ def _(guest):
     with targets(guest, A):
         workload = Workload(guest, 100, 4)
         with patched(guest, 'hvp_alone_one'):
-            time.sleep(0.3)
+            workload.look()
         status, counts, text = workload.end()
         assert status == 1 and counts['mixed'] > 0 and counts['lost'] == 0, text
         assert 'first bad: mixed: 0 0 0 4 0 -1 -1' in text, text
         # After 1 only 2 may come: the original is the one before.
         workload = Workload(guest, 100, 4, (0, 1, 2, 3))
         with patched(guest, 'hvp_gen1'):
-            time.sleep(0.3)
-        time.sleep(0.3)
+            workload.look()
+        workload.look()
         status, counts, text = workload.end()
         assert status == 1 and counts['back'] > 0 and counts['mixed'] == 0, text
 

@@ -383,14 +383,13 @@ def _(guest):
     with targets(guest, A):
         with nothing_changes(guest):
             pid = enter_sleep(guest)
-            assert_busy(guest.hvpatch('apply', path, '--timeout', '3', '--no-prod'), pid,
-                        'hvp_a_sleep')
+            assert_busy(guest.hvpatch_in_vain('apply', path, '--no-prod')[0], pid, 'hvp_a_sleep')
             assert leave_sleep(guest) == '0'
         with applied(guest, 'hvp_object_sleeper'):
             pid = enter_sleep(guest)
             assert 'hvp_new_a_sleep' in guest.check(f'cat /proc/{pid}/stack')
-            assert_busy(guest.hvpatch('revert', 'hvp_object_sleeper', '--timeout', '3',
-                                      '--no-prod'), pid, 'hvp_new_a_sleep')
+            assert_busy(guest.hvpatch_in_vain('revert', 'hvp_object_sleeper', '--no-prod')[0], pid,
+                        'hvp_new_a_sleep')
             assert leave_sleep(guest) == '6'
 
 
@@ -491,16 +490,23 @@ for generation_of_format in (1, 2):
 
 # --- a storm ------------------------------------------------------------------
 
-def storm_round(guest, b_moves):
-    """Apply, two replaces, revert; hvp_target_b goes and comes again on the way."""
+def storm_round(guest, workload, b_moves):
+    """Apply, two replaces, revert; hvp_target_b goes and comes again on the way.
+
+    The workload sees each generation, however few turns of the CPU it gets.
+    """
     apply(guest, 'hvp_gen1')
+    workload.look()
     if b_moves:
         unload(guest, B)
     apply(guest, 'hvp_gen2')
+    workload.look()
     if b_moves:
         load(guest, B)
     apply(guest, 'hvp_gen3')
+    workload.look()
     revert(guest, 'hvp_gen3')
+    workload.look()
 
 
 # One CPU: a busy guest with two in one host thread takes a tenth of a second for each call from
@@ -511,7 +517,7 @@ def _(guest):
     with targets(guest, A, B):
         workload = Workload(guest, STORM_ROUNDS * STORM_ROUND_SECONDS, 4, (0, 1, 2, 3))
         for number in range(STORM_ROUNDS):
-            storm_round(guest, b_moves=number % 3 == 1)
+            storm_round(guest, workload, b_moves=number % 3 == 1)
             assert re.fullmatch(r'.* (?:0|-1) 0 0', guest.check('cat /proc/hvp_generation'))
         code, counts, text = workload.end()
         assert code == 0 and counts['reads'] > 1000 * STORM_ROUNDS, text

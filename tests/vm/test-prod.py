@@ -4,16 +4,19 @@
 
 import contextlib
 import re
-import time
 
+from guest import eventually
 from tap import Suite
 
 suite = Suite('6.1', '6.12')
 
 DONE, BUSY = 0, 4
 SLEEPERS = 20
-# A thread to borrow comes by within a second; the rest is the host's, which may be a slow one.
-SOON_SECONDS = 15.0
+# A thread to borrow comes by within a second; the rest is the host's, which may be a slow one. By
+# itself no sleeper of these cases leaves within this time.
+SOON_SECONDS = 60.0
+# How long a sleep has lasted before it is disturbed.
+HEAD_START_SECONDS = 5
 # /proc/PID/stack leaves functions of the scheduler out, do_nanosleep among them.
 SLEEP = 'hrtimer_nanosleep'
 
@@ -39,13 +42,27 @@ def sleepers(guest, function, count=SLEEPERS):
                    f'grep -c {function}) -ge {count} ]')
     yield pid
     guest.check(f'kill {pid}')
-    guest.wait_for(f'! kill -0 {pid}')
+    guest.wait_gone(pid)
 
 
 def switches(guest, pids):
     """How often each task was put off its CPU."""
     text = guest.check('; '.join(f'cat /proc/{pid}/status' for pid in pids))
     return [int(count) for count in re.findall(r'voluntary_ctxt_switches:\s*(\d+)', text)]
+
+
+def settled_switches(guest, pids):
+    """The same, of tasks that say that they are asleep: they do so before they are off the CPU."""
+    def check():
+        counts = switches(guest, pids)
+        guest.check('sleep 0.5')
+        assert switches(guest, pids) == counts, counts
+        return counts
+    return eventually(check)
+
+
+def uptime(guest):
+    return float(guest.check('cat /proc/uptime').split()[0])
 
 
 def done(guest, *arguments, soon=SOON_SECONDS):
@@ -60,7 +77,7 @@ def _(guest):
     path = guest.module('hvp_nanosleep')
     with sleepers(guest, SLEEP):
         before = guest.entry('do_nanosleep')
-        result = guest.hvpatch('apply', path, '--no-prod', '--timeout', '3')
+        result, _ = guest.hvpatch_in_vain('apply', path, '--no-prod')
         assert result.status == BUSY and len(result.json['blockers']) >= SLEEPERS, result
         assert guest.entry('do_nanosleep') == before
         result = done(guest, 'apply', path)
@@ -68,7 +85,7 @@ def _(guest):
         # Each has been restarted, in the new function.
         entered = '/sys/module/hvp_nanosleep/parameters/entered'
         guest.wait_for(f'[ $(cat {entered}) -ge {SLEEPERS - 1} ]')
-        result = guest.hvpatch('revert', 'hvp_nanosleep', '--no-prod', '--timeout', '3')
+        result, _ = guest.hvpatch_in_vain('revert', 'hvp_nanosleep', '--no-prod')
         assert result.status == BUSY and len(result.json['blockers']) >= SLEEPERS - 1, result
         result = done(guest, 'revert', 'hvp_nanosleep')
         print(f'# reverted in {result.seconds:.2f} s, {result.json["attempts"]} attempts')
@@ -78,19 +95,22 @@ def _(guest):
 
 @suite.case('sleep-of-seconds-LASTS-AS-LONG')
 def _(guest):
-    seconds = 12
-    guest.check(f'(read a b < /proc/uptime; sleep {seconds}; echo $? > /tmp/status; '
-                'read c d < /proc/uptime; echo $a $c > /tmp/times) & '
-                'sleep 0.2; pidof sleep | tr " " "\\n" | head -1 > /tmp/pid')
+    seconds = 20
+    guest.check(f'(read a b < /proc/uptime; sleep {seconds} & echo $! > /tmp/pid; wait $!; '
+                'echo $? > /tmp/status; read c d < /proc/uptime; echo $a $c > /tmp/times) &')
+    guest.wait_for('[ -s /tmp/pid ]')
     pid = int(guest.check('cat /tmp/pid'))
     stand_in(guest, pid, SLEEP)
+    guest.check(f'sleep {HEAD_START_SECONDS}')
+    disturbed = uptime(guest)
     done(guest, 'apply', guest.module('hvp_nanosleep'))
     stand_in(guest, pid, 'hvp_do_nanosleep')
     done(guest, 'revert', 'hvp_nanosleep')
     guest.wait_for('[ -s /tmp/times ]')
     start, end = map(float, guest.check('cat /tmp/times').split())
     assert guest.check('cat /tmp/status') == '0'
-    assert seconds <= end - start < seconds + 2, (start, end)
+    # Begun anew it would end so long after it was disturbed.
+    assert start + seconds <= end < disturbed + seconds, (start, disturbed, end)
 
 
 @suite.case('opener-of-a-fifo-GETS-ITS-DATA')
@@ -104,7 +124,7 @@ def _(guest):
     done(guest, 'revert', 'hvp_sleeper')
     stand_in(guest, pid, 'wait_for_partner')
     guest.check('echo hello > /tmp/fifo')
-    guest.wait_for(f'! kill -0 {pid}')
+    guest.wait_gone(pid)
     assert guest.check('cat /tmp/read') == 'hello'
 
 
@@ -112,18 +132,19 @@ def _(guest):
 def _(guest):
     done(guest, 'apply', guest.module('hvp_nanosleep'))
     linger = '/sys/module/hvp_nanosleep/parameters/linger_msec'
-    guest.check(f'echo 20000 > {linger}; sleep 0.1 & echo $! > /tmp/pid')
-    pid = int(guest.check('cat /tmp/pid'))
-    stand_in(guest, pid, 'msleep')
-    guest.check(f'echo 0 > {linger}')
     with sleepers(guest, SLEEP) as other:
-        before = switches(guest, (pid, other))
+        # Last, and only for as long as a slow host needs to find it there.
+        guest.check(f'echo 20000 > {linger}; sleep 0.1 & echo $! > /tmp/pid')
+        pid = int(guest.check('cat /tmp/pid'))
+        stand_in(guest, pid, 'msleep')
+        guest.check(f'echo 0 > {linger}')
+        before = settled_switches(guest, (pid, other))
         result = guest.hvpatch('revert', 'hvp_nanosleep', '--timeout', '3')
         assert result.status == BUSY, result
         assert any(task['pid'] == pid for task in result.json['blockers']), result
         # As long as one cannot be moved, nobody is.
         assert switches(guest, (pid, other)) == before
-        guest.wait_for(f'! kill -0 {pid}', timeout=60)
+        guest.wait_gone(pid)
         done(guest, 'revert', 'hvp_nanosleep')
 
 
@@ -134,7 +155,7 @@ def _(guest):
     stand_in(guest, pid, SLEEP)
     guest.check(f'kill -STOP {pid}')
     guest.wait_for(f'grep -q "State:.T" /proc/{pid}/status')
-    before = switches(guest, (pid,))
+    before = settled_switches(guest, (pid,))
     with sleepers(guest, SLEEP, 3):
         done(guest, 'apply', guest.module('hvp_nanosleep'))
         assert 'T' in guest.check(f'grep State: /proc/{pid}/status')

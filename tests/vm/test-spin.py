@@ -48,10 +48,13 @@ def rounds(guest, module, count=ROUNDS):
 def in_background(guest, *commands):
     """Shell commands that run until the end; each writes to /tmp/failed where it fails."""
     guest.check('rm -f /tmp/failed; touch /tmp/on')
-    for command in commands:
-        guest.check(f'(while [ -e /tmp/on ]; do {command}; done) > /dev/null 2>&1 &')
+    pids = [guest.check(f'(while [ -e /tmp/on ]; do {command}; done) > /dev/null 2>&1 & echo $!')
+            for command in commands]
     yield
     guest.check('rm /tmp/on')
+    # The last round of each counts as well.
+    for pid in pids:
+        guest.wait_gone(pid)
     assert guest.run('cat /tmp/failed')[0] != 0, guest.check('cat /tmp/failed')
 
 

@@ -16,15 +16,18 @@ import os
 import re
 import time
 
+from guest import eventually
 from stands import (BUSY, CONTROL, DONE, FREEZE_NOTES, HARD_SPIN_SECONDS, HOTPLUG_NOTES,
                     INTERRUPTS, LOOKS, NESTED, NMI_NOTES, PREEMPT_NOTES, SLEEP, SPIN,
                     STALL_NOTES, SYSCALL, TIMER_IRQ, TIMER_SOFTIRQ, TRACING, all_tasks,
-                    assert_running, assert_sound, assert_stack, background, expanded, frames,
-                    idle, idle_loop, is_new, kthread, on_cpu_1, one_task, pids, preemption,
+                    assert_running, assert_sound, assert_stack, at_rest, background, expanded,
+                    frames, idle, idle_loop, is_new, kthread, on_cpu_1, one_task, pids, preemption,
                     prepare, signal_at_syscall_exit, started, told, user, wait_asleep)
 from tap import Suite
 
 suite = Suite('6.1', '6.12')
+
+FROZEN_SECONDS = 8
 
 
 # --- asleep ---------------------------------------------------------------------
@@ -32,14 +35,14 @@ suite = Suite('6.1', '6.12')
 @suite.case('kthread-in-nested-calls-RELIABLE')
 def _(guest):
     with started(guest, 'nested') as pid:
-        assert_stack(one_task(guest, pid), *SLEEP, *NESTED, 'hvp_nested_thread', *kthread(guest))
+        assert_stack(at_rest(guest, pid), *SLEEP, *NESTED, 'hvp_nested_thread', *kthread(guest))
 
 
 @suite.case('kthread-parked-RELIABLE')
 def _(guest):
     # Parked before it ever ran: kthread() itself parks it.
     with started(guest, 'parked') as pid:
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'schedule_preempt_disabled',
+        assert_stack(at_rest(guest, pid), '__schedule', 'schedule', 'schedule_preempt_disabled',
                      '__kthread_parkme', *kthread(guest))
 
 
@@ -56,14 +59,14 @@ def _(guest):
 @suite.case('work-item-in-nested-calls-RELIABLE')
 def _(guest):
     with started(guest, 'work') as pid:
-        assert_stack(one_task(guest, pid), *SLEEP, *NESTED, 'hvp_work', 'process_one_work',
+        assert_stack(at_rest(guest, pid), *SLEEP, *NESTED, 'hvp_work', 'process_one_work',
                      'worker_thread', *kthread(guest))
 
 
 @suite.case('cold-part-RELIABLE')
 def _(guest):
     with started(guest, 'cold') as pid:
-        assert_stack(one_task(guest, pid), *SLEEP, 'hvp_cold_place', 'hvp_cold_path.cold',
+        assert_stack(at_rest(guest, pid), *SLEEP, 'hvp_cold_place', 'hvp_cold_path.cold',
                      'hvp_cold_thread', *kthread(guest))
 
 
@@ -71,16 +74,15 @@ def _(guest):
 def _(guest):
     # The return address is that of the next function.
     with started(guest, 'no-return') as pid:
-        assert_stack(one_task(guest, pid), *SLEEP, 'hvp_never_returns', 'hvp_before_no_return',
+        assert_stack(at_rest(guest, pid), *SLEEP, 'hvp_never_returns', 'hvp_before_no_return',
                      'hvp_no_return_thread', *kthread(guest))
 
 
 @suite.case('read-of-module-file-RELIABLE')
 def _(guest):
     with started(guest, 'read'), background(guest, 'cat /proc/hvp_read') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), *SLEEP, *NESTED, 'hvp_read', 'proc_reg_read', 'vfs_read',
-                     'ksys_read', *SYSCALL)
+        assert_stack(wait_asleep(guest, pid), *SLEEP, *NESTED, 'hvp_read', 'proc_reg_read',
+                     'vfs_read', 'ksys_read', *SYSCALL)
         guest.check(f'echo stop read > {CONTROL}')
 
 
@@ -88,8 +90,7 @@ def _(guest):
 def _(guest):
     copy = 'rep_movs_alternative' if is_new(guest) else 'copy_user_generic_string'
     with started(guest, 'copy'), user(guest, 'fault') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'handle_userfault',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', 'handle_userfault',
                      '__handle_mm_fault', 'handle_mm_fault', 'do_user_addr_fault',
                      'exc_page_fault', 'asm_exc_page_fault', copy, '_copy_from_user', 'hvp_copy',
                      'proc_reg_write', 'vfs_write', 'ksys_write', *SYSCALL)
@@ -98,8 +99,7 @@ def _(guest):
 @suite.case('page-fault-in-user-mode-RELIABLE')
 def _(guest):
     with user(guest, 'fault-user') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'handle_userfault',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', 'handle_userfault',
                      '__handle_mm_fault', 'handle_mm_fault', 'do_user_addr_fault',
                      'exc_page_fault', 'asm_exc_page_fault')
 
@@ -107,8 +107,7 @@ def _(guest):
 @suite.case('vfork-parent-RELIABLE')
 def _(guest):
     with user(guest, 'vfork') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'schedule_timeout',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', 'schedule_timeout',
                      '__wait_for_common', 'wait_for_completion_state', 'kernel_clone',
                      '__do_sys_vfork', *SYSCALL)
 
@@ -116,24 +115,21 @@ def _(guest):
 @suite.case('system-call-by-int80-RELIABLE')
 def _(guest):
     with user(guest, 'int80') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', '__do_sys_pause',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', '__do_sys_pause',
                      'do_int80_emulation', 'asm_int80_emulation')
 
 
 @suite.case('stopped-by-signal-RELIABLE')
 def _(guest):
     with user(guest, 'stopped') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'do_signal_stop',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', 'do_signal_stop',
                      *signal_at_syscall_exit(guest))
 
 
 @suite.case('stopped-by-tracer-RELIABLE')
 def _(guest):
     with user(guest, 'traced') as pid:
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', 'ptrace_stop',
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule', 'ptrace_stop',
                      *signal_at_syscall_exit(guest))
 
 
@@ -142,7 +138,7 @@ def _(guest):
     worker = 'io_wq_worker' if is_new(guest) else 'io_wqe_worker'
     with started(guest, 'read'), user(guest, 'uring'):
         guest.wait_for(f'grep -q "^read " {CONTROL}')
-        task = one_task(guest, pids(guest)['read'])
+        task = at_rest(guest, pids(guest)['read'])
         assert task['comm'].startswith('iou-wrk-'), told(task)
         assert_stack(task, *SLEEP, *NESTED, 'hvp_read', 'proc_reg_read', 'loop_rw_iter',
                      '__io_read', 'io_read', 'io_issue_sqe', 'io_wq_submit_work',
@@ -158,23 +154,26 @@ def _(guest):
         guest.check(f'mkdir -p {group}; echo {pid} > {group}/cgroup.procs')
         guest.check(f'echo 1 > {group}/cgroup.freeze')
         guest.wait_for(f'grep -q "frozen 1" {group}/cgroup.events')
-        wait_asleep(guest, pid)
         # do_freezer_trap() is inlined into get_signal().
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', *signal_at_syscall_exit(guest))
+        assert_stack(wait_asleep(guest, pid), '__schedule', 'schedule',
+                     *signal_at_syscall_exit(guest))
         guest.check(f'echo 0 > {group}/cgroup.freeze')
 
 
 @suite.case('frozen-system-RELIABLE', allow=FREEZE_NOTES)
 def _(guest):
-    """Suspend's test mode freezes all tasks for five seconds, the command channel as well."""
+    """Suspend's test mode freezes all tasks for some seconds, the command channel as well."""
+    def in_the_refrigerator():
+        task = at_rest(guest, pid)
+        assert '__refrigerator' in frames(task), told(task)
+
     with started(guest, 'freezable') as pid:
-        guest.check('echo freezer > /sys/power/pm_test;'
-                    '(sleep 0.3; echo freeze > /sys/power/state) > /dev/null 2>&1 &')
-        deadline = time.monotonic() + 5
-        while '__refrigerator' not in frames(one_task(guest, pid)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert_stack(one_task(guest, pid), '__schedule', 'schedule', '__refrigerator',
+        # It has answered by then; and there is time for three looks.
+        guest.check(f'echo {FROZEN_SECONDS} > /sys/module/suspend/parameters/pm_test_delay;'
+                    'echo freezer > /sys/power/pm_test;'
+                    '(sleep 2; echo freeze > /sys/power/state) > /dev/null 2>&1 &')
+        eventually(in_the_refrigerator, timeout=10)
+        assert_stack(at_rest(guest, pid), '__schedule', 'schedule', '__refrigerator',
                      'hvp_freezable_thread', *kthread(guest))
         shell, = [task for task in all_tasks(guest) if task['pid'] == 1]
         assert_stack(shell, '__schedule', 'schedule', 'do_wait', 'kernel_wait4', '__do_sys_wait4',
@@ -201,8 +200,7 @@ def _(guest):
 def _(guest):
     with started(guest, 'release'), user(guest, 'exit') as pid:
         guest.wait_for(f'grep -q "^release {pid}" {CONTROL}')
-        wait_asleep(guest, pid)
-        assert_stack(one_task(guest, pid), *SLEEP, *NESTED, 'hvp_release', 'close_pdeo',
+        assert_stack(wait_asleep(guest, pid), *SLEEP, *NESTED, 'hvp_release', 'close_pdeo',
                      'proc_reg_release', '__fput', 'task_work_run', 'do_exit', 'do_group_exit',
                      *signal_at_syscall_exit(guest))
         guest.check(f'echo stop release > {CONTROL}')
@@ -212,8 +210,7 @@ def _(guest):
 def _(guest):
     # It has left the CPU for good and its stack was freed: it returns to no function.
     with user(guest, 'zombie') as pid:
-        guest.wait_for(f"grep -q '^State:[[:space:]]*Z' /proc/{pid}/status")
-        assert_stack(one_task(guest, pid))
+        assert_stack(wait_asleep(guest, pid))
         result = guest.hvpatch('blocking', guest.module('hvp_cmdline'))
         assert result.status == DONE and result.json['blockers'] == [], result
 
@@ -470,13 +467,23 @@ NMI = ['hvp_spin', 'hvp_nmi', 'nmi_handle', 'default_do_nmi', 'exc_nmi']
 NMI_OPTIONS = {'append': 'apic_extnmi=all'}
 
 
+def look_at_nmi(guest, pid, top, below):
+    """As look_at_interrupt; but nobody tells when the handler is there."""
+    task = on_cpu_1(guest, pid)
+    there = 'hvp_nmi[hvp_stacks]' in frames(task)
+    assert not there or contains(frames(task), expanded(top)), told(task)
+    return there and task['verdict'] == 'RELIABLE' and frames(task) == expanded([*top, *below])
+
+
 def assert_interrupting_by_nmi(guest, pid, top, below):
     for _ in range(INTERRUPTS):
         # No command of the guest until it is over: they may wait for CPU 1.
+        over = time.monotonic() + 0.2 + HARD_SPIN_SECONDS
         guest.qmp.execute('inject-nmi')
-        time.sleep(0.2)
-        found = look_at_interrupt(guest, pid, top, below)
-        time.sleep(HARD_SPIN_SECONDS)
+        found = False
+        while not found and time.monotonic() < over:
+            found = look_at_nmi(guest, pid, top, below)
+        time.sleep(max(over - time.monotonic(), 0))
         if found:
             return
     raise AssertionError(f'in {INTERRUPTS} NMIs never {" ".join([*top, *below])}')
@@ -525,7 +532,7 @@ def kretprobe_event(guest, function):
 
 def look_for_hidden(guest):
     with started(guest, 'hidden') as pid:
-        assert_stack(one_task(guest, pid), *SLEEP, 'hvp_hidden_inner', 'hvp_hidden_outer',
+        assert_stack(at_rest(guest, pid), *SLEEP, 'hvp_hidden_inner', 'hvp_hidden_outer',
                      'hvp_hidden_thread', *kthread(guest))
 
 
@@ -563,7 +570,7 @@ def _(guest):
     with contextlib.ExitStack() as stack:
         with graph(guest, GRAPHED):
             pid = stack.enter_context(started(guest, 'hidden'))
-        assert_stack(one_task(guest, pid), *SLEEP, 'hvp_hidden_inner', 'hvp_hidden_outer',
+        assert_stack(at_rest(guest, pid), *SLEEP, 'hvp_hidden_inner', 'hvp_hidden_outer',
                      'hvp_hidden_thread', *kthread(guest))
 
 
@@ -615,6 +622,14 @@ def _(guest):
 
 # --- CPUs ---------------------------------------------------------------------------------------
 
+def assert_all_reliable(guest):
+    """At some looks CPU 0 is in entry code, never is anybody else told otherwise."""
+    unreliable = [task for task in all_tasks(guest) if task['verdict'] != 'RELIABLE']
+    if any(task['cpu'] != 0 or not task['on_cpu'] for task in unreliable):
+        raise RuntimeError(' / '.join(told(task) for task in unreliable))
+    assert not unreliable, ' / '.join(told(task) for task in unreliable)
+
+
 @suite.case('offline-cpu-RELIABLE', allow=HOTPLUG_NOTES)
 def _(guest):
     prepare(guest)
@@ -623,7 +638,7 @@ def _(guest):
     guest.check(f'echo 0 > {online}')
     try:
         assert_stack(on_cpu_1(guest, 0), *dead, *idle_loop(guest))
-        assert all(task['verdict'] == 'RELIABLE' for task in all_tasks(guest))
+        eventually(lambda: assert_all_reliable(guest))
     finally:
         guest.check(f'echo 1 > {online}')
 

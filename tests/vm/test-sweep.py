@@ -20,6 +20,9 @@ from tap import Skip, Suite
 suite = Suite('6.1', '6.12')
 
 ROUNDS = 150
+# How much moves between two looks depends on how fast the host is at that moment.
+TRIES = 4
+TIMEOUT = 200
 SLEEPERS = 500
 
 
@@ -31,12 +34,21 @@ def look_twice(guest, rounds=ROUNDS):
         raise Skip('look-twice is not beside the hvpatch under test')
     environment = {'HVPATCH_KEEPER': os.path.join(folder, 'hvpatch-keeper'), **os.environ}
     result = subprocess.run([program, guest.hvpatch_qmp_path, str(rounds)], capture_output=True,
-                            text=True, check=False, timeout=100, env=environment)
+                            text=True, check=False, timeout=TIMEOUT, env=environment)
     print(f'# {result.stdout.strip()}')
     assert result.returncode == 0, result
     found = {name: int(number) for name, number in re.findall(r'(\w+) (\d+)', result.stdout)}
     assert found['judged'] >= rounds // 10 and found['differ'] == 0, result
     return found
+
+
+def look_until(guest, wanted):
+    """Looks, each time without a difference, until the numbers are once as WANTED."""
+    for _ in range(TRIES):
+        found = look_twice(guest)
+        if wanted(found):
+            return
+    raise AssertionError(found)
 
 
 @contextlib.contextmanager
@@ -59,45 +71,41 @@ def storm(guest):
         guest.run('killall -9 hvp_stand')
 
 
-@suite.case('sleepers-SAME-most-not-looked-at-again')
+@suite.case('sleepers-SAME-most-not-looked-at-again', timeout=TRIES * TIMEOUT)
 def _(guest):
     guest.check(f'hvp_sleepers {SLEEPERS} pause > /tmp/pause 2>&1 &')
     try:
         guest.wait_for('grep -q ready /tmp/pause', timeout=60)
-        found = look_twice(guest)
         # In a stop without a short cut all keys are read, but still next to no stacks.
-        assert found['quiet'] > found['judged'] // 2, found
-        assert found['moved'] < found['judged'] * 20, found
+        look_until(guest, lambda found: found['quiet'] > found['judged'] // 2 and
+                   found['moved'] < found['judged'] * 20)
     finally:
         guest.run('killall hvp_sleepers')
 
 
-@suite.case('bursts-of-forks-SAME')
+@suite.case('bursts-of-forks-SAME', timeout=TRIES * TIMEOUT)
 def _(guest):
     """Long enough apart for a stop in which nobody moved."""
     with load(guest, 'for i in 1 2 3; do /bin/true & done; wait; usleep 60000'):
-        found = look_twice(guest)
-    assert 0 < found['quiet'] < found['judged'], found
+        look_until(guest, lambda found: 0 < found['quiet'] < found['judged'])
 
 
-@suite.case('fork-storm-SAME')
+@suite.case('fork-storm-SAME', timeout=TRIES * TIMEOUT)
 def _(guest):
     with storm(guest):
-        found = look_twice(guest)
-    assert found['quiet'] < found['judged'], found
+        look_until(guest, lambda found: found['quiet'] < found['judged'])
 
 
-@suite.case('fork-storm-preemptible-SAME', allow=PREEMPT_NOTES)
+@suite.case('fork-storm-preemptible-SAME', allow=PREEMPT_NOTES, timeout=TRIES * TIMEOUT)
 def _(guest):
     with preemption(guest), storm(guest):
         look_twice(guest)
 
 
-@suite.case('threads-that-come-and-go-SAME')
+@suite.case('threads-that-come-and-go-SAME', timeout=TRIES * TIMEOUT)
 def _(guest):
     with load(guest, 'hvp_sleepers 8 futex & usleep 50000; kill -9 $!; wait'):
-        found = look_twice(guest)
-    assert found['quiet'] < found['judged'], found
+        look_until(guest, lambda found: found['quiet'] < found['judged'])
 
 
 if __name__ == '__main__':
