@@ -429,8 +429,8 @@ class Guest:
             parsed = None
         return HvpatchResult(process.returncode, parsed, stdout, stderr, time.monotonic() - started)
 
-    def hvpatch_in_vain(self, *arguments, seconds=(2, 30)):
-        """Runs what has to end as BUSY for SECONDS; the longer ones if a slow host needs them.
+    def hvpatch_in_vain(self, *arguments, seconds=(3, 9, 27)):
+        """Runs what has to end as BUSY for SECONDS; the longer ones where the host is slow.
 
         Returns the first result of more than one attempt that names who is in the way, and for how
         long it was to wait.

@@ -10,8 +10,9 @@
     if __name__ == '__main__':
         suite.main()
 
-Each kernel boots once; a case that fails, or says fresh=True, costs a new
-guest, so that no case inherits the damage of another one.
+Each kernel boots once, and once more for each set of options; a case that fails, or says
+fresh=True, costs a new guest, so that no case inherits the damage of another one. Cases with
+guests of their own come last.
 """
 
 import argparse
@@ -24,7 +25,9 @@ import sys
 import time
 import traceback
 
+from channel import ChannelClosed
 from guest import Guest, GuestError, OldCodeRan, assert_invariants, prepare
+from qmp import QmpGone
 
 
 # Emulated guests on a crowded host fail for reasons of their own. Where nobody watches, a case has
@@ -54,7 +57,7 @@ class Case:
     timeout: float
     kernels: tuple      # None: all of the suite
     fresh: bool         # wants a guest that nobody used, and leaves none behind
-    options: dict       # Guest options: implies fresh
+    options: dict       # Guest options: a guest that cases with the same ones share
     allow: tuple        # further kernel messages that this case may cause
     guest: bool         # False: called without a guest, once
 
@@ -83,17 +86,18 @@ def explain(error):
 
 
 class GuestPool:
-    """At most one running guest: the shared one of the kernel at hand."""
+    """At most one running guest: the shared one of the kernel and options at hand."""
 
     def __init__(self, options):
-        self._guest = None
+        self._guest = self._of = None
         self._options = options
 
-    def shared(self, kernel):
-        if self._guest and self._guest.kernel != kernel:
+    def shared(self, kernel, options):
+        if self._guest and self._of != (kernel, options):
             self.drop()
         if not self._guest:
-            self._guest = Guest(kernel, **self._options).__enter__()
+            self._guest = Guest(kernel, **{**self._options, **options}).__enter__()
+            self._of = kernel, options
         return self._guest
 
     def drop(self):
@@ -115,7 +119,7 @@ class Suite:
         self._pool = GuestPool(options)
         self._counts = {'passed': 0, 'failed': 0, 'skipped': 0}
 
-    def case(self, name, *, timeout=120.0, kernels=None, fresh=False, options=None, allow=(),
+    def case(self, name, *, timeout=240.0, kernels=None, fresh=False, options=None, allow=(),
              guest=True):
         def register(function):
             self.cases.append(Case(name, function, timeout, kernels, fresh, options or {},
@@ -168,12 +172,15 @@ class Suite:
         if not only:
             wanted += [kernel for case in self.cases for kernel in case.kernels or ()]
         for kernel in dict.fromkeys(wanted):
+            here = []
             for number, case in enumerate(self.cases):
                 allowed = case.kernels or only or self.kernels
                 if self._alternate and not only and not case.kernels:
                     allowed = [self.kernels[number % len(self.kernels)]]
                 if case.guest and kernel in allowed:
-                    plan.append((kernel, case))
+                    here.append((kernel, case))
+            # A guest of one case's own costs the others theirs: all those behind the shared one.
+            plan += sorted(here, key=lambda item: (item[1].fresh, repr(item[1].options or '')))
         return plan
 
     def _title(self, kernel, case):
@@ -212,12 +219,17 @@ class Suite:
     def _run(self, kernel, case):
         if not case.guest:
             case.function()
-        elif case.fresh or case.options:
+        elif case.fresh:
             self._pool.drop()
             with Guest(kernel, **{**self._options, **case.options}) as guest:
-                case.function(guest)
-                assert_invariants(guest, case.allow)
+                self._run_in(guest, case)
         else:
-            guest = self._pool.shared(kernel)
+            self._run_in(self._pool.shared(kernel, case.options), case)
+
+    @staticmethod
+    def _run_in(guest, case):
+        try:
             case.function(guest)
             assert_invariants(guest, case.allow)
+        except (ChannelClosed, QmpGone) as error:
+            raise AssertionError(f'the guest is gone:\n{guest.post_mortem()}') from error
