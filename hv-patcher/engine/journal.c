@@ -255,8 +255,9 @@ static void take_frame(HvpJournalState *state, const HvpJournalRecord *record)
 	if (record->length_bytes != sizeof frame)
 		return;
 	memcpy(&frame, record->payload, sizeof frame);
+	/* Keepers before that wrote no CALLED in front. */
 	if (hvp_keeper_frame_is_step(&frame))
-		range = hvp_journal_state_call(state);
+		range = state->is_called ? state->called : hvp_journal_state_call(state);
 	g_array_append_val(state->frames, frame);
 	g_array_append_val(state->ranges, range);
 }
@@ -275,6 +276,8 @@ static void drop_frame(HvpJournalState *state, bool began)
 
 static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 {
+	if (record->type != HVP_JOURNAL_DIVERT)
+		state->is_called = false;
 	switch (record->type) {
 	case HVP_JOURNAL_BEGIN:
 	case HVP_JOURNAL_STEP:
@@ -291,6 +294,7 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		break;
 	case HVP_JOURNAL_DIVERT:
 		take_frame(state, record);
+		state->is_called = false;
 		break;
 	case HVP_JOURNAL_NOT_BEGUN:
 	case HVP_JOURNAL_HOME:
@@ -300,7 +304,8 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		take_return(state, record);
 		break;
 	case HVP_JOURNAL_CALLED:
-		(void)hvp_journal_state_call(state);
+		state->called = hvp_journal_state_call(state);
+		state->is_called = true;
 		break;
 	case HVP_JOURNAL_WRITE:
 		g_array_append_vals(state->writes, record->payload,

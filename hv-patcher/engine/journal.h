@@ -35,6 +35,8 @@ typedef struct {
 	GArray *calls;      /* HvpJournalCall, of each step: the guest call that it announces */
 	GArray *ranges;     /* HvpJournalRange, of each of the frames: the steps that wait for it */
 	guint first_open;   /* steps from here on are followed by no call yet */
+	bool is_called;	    /* the record before was CALLED, of the call of the steps of `called` */
+	HvpJournalRange called;
 } HvpJournalState;
 
 void hvp_journal_state_free(HvpJournalState *self);

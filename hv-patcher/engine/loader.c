@@ -17,8 +17,9 @@
 #define CHUNK_BYTES (32U << 10)
 #define MAX_FUNCTION_BYTES (64U << 10)
 #define UNLOAD_RETRIES 10U
-/* Behind the key of a buffer: noted before it is allocated. */
+/* Behind the key of a buffer: noted before it is allocated, and before it is freed. */
 #define ASKED "-asked"
+#define FREED "-freed"
 #define UNLOAD_RETRY_MSEC 50U
 /* Of a patch that only its own init code knows. */
 #define MAX_UNKNOWN_OBJECTS 64U
@@ -81,7 +82,9 @@ static bool answer_arguments(HvpBorrow *borrow, const HvpRegisters *registers, v
 
 	(void)borrow;
 	(void)registers;
-	(void)error;
+	/* From here on the module's, which frees it. */
+	if (!hvp_journal_step(load->journal, "given", 1, error))
+		return false;
 	load->record_given = true;
 	ret_reply->value = load->record.value;
 	return true;
@@ -491,27 +494,47 @@ static bool call_load_module(HvpBorrow *borrow, Load *load, HvpGva file, GError 
 	return true;
 }
 
-/*
- * Frees the buffer of step @key. Noted before, so that no recovery frees it again; where that
- * cannot be written, it is left to the recovery.
- */
-static void free_buffer(HvpBorrow *borrow, const Load *load, HvpJournal *journal, const char *key,
-			const char *function, HvpGva buffer)
+bool hvp_loader_free_buffer(HvpBorrow *borrow, HvpJournal *journal, const char *key, HvpGva buffer,
+			    HvpDeadline deadline, GError **error)
 {
+	const char *function = strcmp(key, HVP_LOADER_FILE) == 0 ? "vfree" : "kfree";
+	g_autofree char *freed = g_strconcat(key, FREED, NULL);
 	guint64 ignored;
 
-	if (buffer.value != 0 && hvp_journal_step(journal, key, 0, NULL))
-		(void)!hvp_borrow_call_name(borrow, function, &buffer.value, 1, load->deadline,
-					    &ignored, NULL);
+	return hvp_journal_step(journal, freed, buffer.value, error) &&
+	       hvp_borrow_call_name(borrow, function, &buffer.value, 1, deadline, &ignored, error);
+}
+
+/* Where that cannot be written, it is left to the recovery. */
+static void free_own(HvpBorrow *borrow, const Load *load, const char *key, HvpGva buffer)
+{
+	if (buffer.value != 0)
+		(void)!hvp_loader_free_buffer(borrow, load->journal, key, buffer, load->deadline,
+					      NULL);
+}
+
+/* Whether the guest has the buffer of @key: its loader, or a module. */
+static bool is_handed_over(const HvpJournalState *state, const char *key)
+{
+	guint64 value;
+
+	if (!hvp_journal_state_has_begun(state, "load", 1))
+		return false;
+	/* It frees the file whatever comes of it; the record only if it came so far. */
+	return strcmp(key, HVP_LOADER_RECORD) != 0 ||
+	       !hvp_journal_state_get_result(state, "load", 1, &value) || (gint32)value == 0 ||
+	       hvp_journal_state_has(state, "given", 1);
 }
 
 bool hvp_loader_find_buffer(const HvpJournalState *state, const char *key, HvpGva *ret_address)
 {
 	g_autofree char *asked = g_strconcat(key, ASKED, NULL);
+	g_autofree char *freed = g_strconcat(key, FREED, NULL);
 
 	return (hvp_journal_state_find(state, key, &ret_address->value) ||
 		hvp_journal_state_find_result(state, asked, &ret_address->value)) &&
-	       ret_address->value != 0;
+	       ret_address->value != 0 && !is_handed_over(state, key) &&
+	       !hvp_journal_state_has_begun(state, freed, ret_address->value);
 }
 
 /* The two buffers, filled: the file's and the record's. */
@@ -528,15 +551,15 @@ static bool prepare_buffers(HvpBorrow *borrow, Load *load, HvpJournal *journal, 
 	guint64 room = load->record_bytes + hvp_klp_core_alias_bytes(most_objects(patch));
 	guint64 record[2] = { room, GFP_KERNEL };
 
-	return hvp_journal_step(journal, "record" ASKED, 1, error) &&
+	return hvp_journal_step(journal, HVP_LOADER_RECORD ASKED, 1, error) &&
 	       allocate(borrow, load->target, kmallocs, record, 2, load->deadline, &load->record,
 			error) &&
-	       hvp_journal_step(journal, "record", load->record.value, error) &&
+	       hvp_journal_step(journal, HVP_LOADER_RECORD, load->record.value, error) &&
 	       hvp_borrow_write(borrow, load->record, empty, sizeof empty, error) &&
-	       hvp_journal_step(journal, "file" ASKED, 1, error) &&
+	       hvp_journal_step(journal, HVP_LOADER_FILE ASKED, 1, error) &&
 	       allocate(borrow, load->target, vmallocs, &size, 1, load->deadline, ret_file,
 			error) &&
-	       hvp_journal_step(journal, "file", ret_file->value, error) &&
+	       hvp_journal_step(journal, HVP_LOADER_FILE, ret_file->value, error) &&
 	       write_file(borrow, *ret_file, patch->bytes, load->deadline, error) &&
 	       hvp_journal_step(journal, "load", 1, error);
 }
@@ -560,9 +583,9 @@ HvpKlpPatch *hvp_loader_load(HvpBorrow *borrow, HvpTarget *target, const HvpLoad
 		return load.patch;
 	if (!is_thread_lost(reason)) {
 		if (!prepared)
-			free_buffer(borrow, &load, journal, "file", "vfree", file);
+			free_own(borrow, &load, HVP_LOADER_FILE, file);
 		if (!load.record_given)
-			free_buffer(borrow, &load, journal, "record", "kfree", load.record);
+			free_own(borrow, &load, HVP_LOADER_RECORD, load.record);
 	}
 	hvp_klp_patch_free(load.patch);
 	g_propagate_error(error, g_steal_pointer(&reason));

@@ -53,11 +53,22 @@ bool hvp_loader_unload(HvpBorrow *borrow, HvpTarget *target, const char *name, H
 		       HvpLoaderReference reference, HvpJournal *journal, HvpDeadline deadline,
 		       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The buffers of a load, by the journal's key. */
+#define HVP_LOADER_FILE "file"
+#define HVP_LOADER_RECORD "record"
+
 /*
- * Where the buffer of step @key ("file", "record") lies that a load left; false where there is
+ * Where the buffer @key lies that a load left and that nobody else frees; false where there is
  * none. Known also of one whose address nobody lived to note.
  */
 bool hvp_loader_find_buffer(const HvpJournalState *state, const char *key, HvpGva *ret_address);
+
+/*
+ * Frees @buffer, that of @key. Noted in @journal before: from then on it is not found any more if
+ * the call has begun, so that it is freed once whoever dies.
+ */
+bool hvp_loader_free_buffer(HvpBorrow *borrow, HvpJournal *journal, const char *key, HvpGva buffer,
+			    HvpDeadline deadline, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The journal's key for a call of @which; its values are addresses of klp_objects. */
 const char *hvp_loader_get_step(HvpKlpCallback which);

@@ -110,34 +110,19 @@ static bool adopt(HvpTransaction *self, const HvpJournalState *state, GError **e
 		state->writes->len, false, hvp_deadline_in(ADOPT_USEC), error);
 }
 
-/* Frees the buffer of step @key; noted before, so that another recovery does not free it again. */
-static bool free_buffer(HvpBorrow *borrow, HvpTransaction *self, const HvpJournalState *state,
-			const char *key, const char *function, GError **error)
-{
-	guint64 ignored;
-	HvpGva address;
-
-	if (!hvp_loader_find_buffer(state, key, &address))
-		return true;
-	return hvp_journal_step(self->journal, key, 0, error) &&
-	       hvp_borrow_call_name(borrow, function, &address.value, 1,
-				    hvp_deadline_in(CATCH_USEC), &ignored, error);
-}
-
-/*
- * Buffers that were allocated but never handed to the loader. Once the loader was called it has
- * freed the file itself; the record's buffer is the module's, or lost where the loader failed
- * before taking it (a few hundred bytes).
- */
+/* What was allocated and neither handed to the guest's loader nor freed. */
 static bool free_buffers(HvpBorrow *borrow, HvpTransaction *self, const HvpJournalState *state,
 			 GError **error)
 {
-	guint64 load;
+	static const char *const keys[] = { HVP_LOADER_FILE, HVP_LOADER_RECORD };
+	HvpGva buffer;
 
-	if (hvp_journal_state_find(state, "load", &load))
-		return true;
-	return free_buffer(borrow, self, state, "file", "vfree", error) &&
-	       free_buffer(borrow, self, state, "record", "kfree", error);
+	for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+		if (hvp_loader_find_buffer(state, keys[i], &buffer) &&
+		    !hvp_loader_free_buffer(borrow, self->journal, keys[i], buffer,
+					    hvp_deadline_in(CATCH_USEC), error))
+			return false;
+	return true;
 }
 
 /* One try to make the core let go; the thread is borrowed for just that. */
@@ -344,14 +329,12 @@ static bool unload_leftover(HvpBorrow *borrow, HvpTransaction *self, Leftover *l
 				 self->journal, hvp_deadline_in(CATCH_USEC), error);
 }
 
-/* Whether buffers of a load that did not begin are left. */
 static bool has_buffers(const HvpJournalState *state)
 {
-	guint64 value;
-	HvpGva record;
+	HvpGva ignored;
 
-	return !hvp_journal_state_find(state, "load", &value) &&
-	       hvp_loader_find_buffer(state, "record", &record);
+	return hvp_loader_find_buffer(state, HVP_LOADER_FILE, &ignored) ||
+	       hvp_loader_find_buffer(state, HVP_LOADER_RECORD, &ignored);
 }
 
 /*
@@ -388,7 +371,7 @@ static bool put_away(HvpBorrow *borrow, HvpTransaction *self, const GArray *left
 		if (!unload_leftover(borrow, self, &g_array_index(leftovers, Leftover, i), state,
 				     error))
 			return false;
-	return leftovers->len > 0 || free_buffers(borrow, self, state, error);
+	return free_buffers(borrow, self, state, error);
 }
 
 /*

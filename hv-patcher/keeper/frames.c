@@ -76,12 +76,18 @@ HvpFramesPlace hvp_frames_find(const HvpFrames *self, guint *ret_index)
 /* The journal first. */
 static bool push(HvpFrames *self, const HvpKeeperFrame *frame, GError **error)
 {
+	const HvpJournalRecord records[] = {
+		{ HVP_JOURNAL_CALLED, NULL, 0 },
+		{ HVP_JOURNAL_DIVERT, (const guint8 *)frame, sizeof *frame },
+	};
+	gsize skipped = hvp_keeper_frame_is_step(frame) ? 0 : 1;
 	gint64 at = hvp_journal_get_size(self->journal_fd);
 
 	if (self->frame_count == HVP_KEEPER_MAX_FRAMES)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "more than %d calls nested",
 				     HVP_KEEPER_MAX_FRAMES);
-	if (!hvp_journal_append(self->journal_fd, HVP_JOURNAL_DIVERT, frame, sizeof *frame, error))
+	if (!hvp_journal_append_all(self->journal_fd, records + skipped,
+				    G_N_ELEMENTS(records) - skipped, error))
 		return false;
 	self->journal_at[self->frame_count] = at;
 	self->frames[self->frame_count++] = *frame;
@@ -90,23 +96,24 @@ static bool push(HvpFrames *self, const HvpKeeperFrame *frame, GError **error)
 }
 
 /*
- * The innermost frame is no more. Where that cannot be written, its beginning is taken away, which
- * makes room for that it was made: a recovery must not wait for a thread that is home.
+ * The innermost frame is no more. Where that cannot be written, its beginning is taken away: a
+ * recovery must not wait for a thread that is home. It stays that the call was made, if it was.
  */
 static bool pop(HvpFrames *self, HvpJournalType how, GError **error)
 {
 	GError *local = NULL;
+	gint64 at = self->journal_at[--self->frame_count];
 
-	self->frame_count--;
 	if (hvp_journal_append(self->journal_fd, how, NULL, 0, &local))
 		return true;
-	if (!hvp_journal_cut(self->journal_fd, self->journal_at[self->frame_count])) {
+	if (at >= 0 && how == HVP_JOURNAL_HOME &&
+	    hvp_keeper_frame_is_step(&self->frames[self->frame_count]))
+		at += HVP_JOURNAL_HEADER_BYTES;
+	if (!hvp_journal_cut(self->journal_fd, at)) {
 		g_propagate_error(error, local);
 		return false;
 	}
 	g_error_free(local);
-	if (how == HVP_JOURNAL_HOME && hvp_keeper_frame_is_step(&self->frames[self->frame_count]))
-		(void)!hvp_journal_append(self->journal_fd, HVP_JOURNAL_CALLED, NULL, 0, NULL);
 	return true;
 }
 

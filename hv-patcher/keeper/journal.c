@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 
 #define MAGIC 0x4a505648U /* "HVPJ" */
-#define HEADER_BYTES 16
 #define CRC_FROM_BYTES 4 /* type and length */
 #define CRC_HEADER_BYTES 8
 
@@ -60,26 +59,41 @@ static bool fail_append(int fd, gint64 size_bytes, int why, const char *what, GE
 	return hvp_error_set_errno(error, why, HVP_ERROR_FAULT, "%s", what);
 }
 
-bool hvp_journal_append(int fd, HvpJournalType type, const void *payload, gsize length_bytes,
-			GError **error)
+static void fill_header(guint8 *header, const HvpJournalRecord *record)
 {
-	guint8 header[HEADER_BYTES];
-	struct iovec parts[2] = { { header, sizeof header }, { (void *)payload, length_bytes } };
-	gint64 size_bytes = hvp_journal_get_size(fd);
-	ssize_t written;
+	hvp_store_u32(header, MAGIC);
+	hvp_store_u32(header + 4, record->type);
+	hvp_store_u32(header + 8, (guint32)record->length_bytes);
+	hvp_store_u32(header + 12, record_crc(header, record->payload, record->length_bytes));
+}
 
-	if (length_bytes > HVP_JOURNAL_MAX_RECORD_BYTES)
-		return hvp_error_set(error, HVP_ERROR_INTERNAL, "journal record too long");
+bool hvp_journal_append_all(int fd, const HvpJournalRecord *records, gsize count, GError **error)
+{
+	guint8 headers[HVP_JOURNAL_MAX_AT_ONCE][HVP_JOURNAL_HEADER_BYTES];
+	struct iovec parts[2 * HVP_JOURNAL_MAX_AT_ONCE];
+	gint64 size_bytes = hvp_journal_get_size(fd);
+	int part_count = 0;
+	ssize_t written, wanted = 0;
+
+	g_assert(count <= HVP_JOURNAL_MAX_AT_ONCE);
 	if (size_bytes < 0)
 		return hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "journal");
-	hvp_store_u32(header, MAGIC);
-	hvp_store_u32(header + 4, type);
-	hvp_store_u32(header + 8, (guint32)length_bytes);
-	hvp_store_u32(header + 12, record_crc(header, payload, length_bytes));
+	for (gsize i = 0; i < count; i++) {
+		gsize length_bytes = records[i].length_bytes;
+
+		if (length_bytes > HVP_JOURNAL_MAX_RECORD_BYTES)
+			return hvp_error_set(error, HVP_ERROR_INTERNAL, "journal record too long");
+		fill_header(headers[i], &records[i]);
+		parts[part_count++] = (struct iovec){ headers[i], HVP_JOURNAL_HEADER_BYTES };
+		if (length_bytes > 0)
+			parts[part_count++] =
+				(struct iovec){ (void *)records[i].payload, length_bytes };
+		wanted += (ssize_t)(HVP_JOURNAL_HEADER_BYTES + length_bytes);
+	}
 	do
-		written = writev(fd, parts, length_bytes > 0 ? 2 : 1);
+		written = writev(fd, parts, part_count);
 	while (written < 0 && errno == EINTR);
-	if (written != (ssize_t)(sizeof header + length_bytes))
+	if (written != wanted)
 		return fail_append(fd, size_bytes, written < 0 ? errno : ENOSPC,
 				   "writing the journal", error);
 	if (fdatasync(fd) != 0)
@@ -87,9 +101,17 @@ bool hvp_journal_append(int fd, HvpJournalType type, const void *payload, gsize 
 	return true;
 }
 
+bool hvp_journal_append(int fd, HvpJournalType type, const void *payload, gsize length_bytes,
+			GError **error)
+{
+	HvpJournalRecord record = { type, payload, length_bytes };
+
+	return hvp_journal_append_all(fd, &record, 1, error);
+}
+
 static bool next_record(HvpCursor *cursor, HvpJournalRecord *ret_record)
 {
-	const guint8 *header = hvp_cursor_take(cursor, HEADER_BYTES);
+	const guint8 *header = hvp_cursor_take(cursor, HVP_JOURNAL_HEADER_BYTES);
 	gsize length_bytes;
 
 	if (header == NULL || hvp_load_u32(header) != MAGIC)

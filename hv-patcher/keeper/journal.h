@@ -8,6 +8,10 @@
  *   file   = record*
  *   record = magic u32, type u32, length u32, crc32 u32 (of type, length, payload), payload
  *
+ * For a call that steps wait for, CALLED and DIVERT are written at once. CALLED is in front so that
+ * it can stay where there is no room for HOME and DIVERT is cut off instead: whoever recovers knows
+ * without a further record that the call was made.
+ *
  * It lies on a tmpfs (/run/hvpatch): it outlives processes, not the host, and
  * neither does the VM.
  */
@@ -32,15 +36,28 @@ typedef enum {
 	HVP_JOURNAL_NOT_BEGUN, /* none, by the keeper: as HOME, of a call that did not begin */
 	HVP_JOURNAL_SPINS,     /* HvpKeeperSpin[]: where spin traps may stand from now on */
 	HVP_JOURNAL_RETURNED,  /* RAX u64: the innermost call is over, its thread comes home next */
-	HVP_JOURNAL_CALLED,    /* none, by the keeper: for a call whose DIVERT was cut off */
+	HVP_JOURNAL_CALLED,    /* none, by the keeper: the steps' call begins, see above */
 } HvpJournalType;
 
 #define HVP_JOURNAL_MAX_BYTES (16U << 20)
 #define HVP_JOURNAL_MAX_RECORD_BYTES (1U << 20)
+/* The size of a record without payload. */
+#define HVP_JOURNAL_HEADER_BYTES 16
+#define HVP_JOURNAL_MAX_AT_ONCE 2
+
+typedef struct {
+	HvpJournalType type;
+	const guint8 *payload; /* borrowed; of what was read: into the reader's buffer */
+	gsize length_bytes;
+} HvpJournalRecord;
 
 /* Appends one record to @fd and syncs it. No allocation; may be called while stopped. */
 bool hvp_journal_append(int fd, HvpJournalType type, const void *payload, gsize length_bytes,
 			GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for @count records (at most HVP_JOURNAL_MAX_AT_ONCE): all of them or none. */
+bool hvp_journal_append_all(int fd, const HvpJournalRecord *records, gsize count,
+			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The size of the file, at which the next record will stand; -1 where it is not known. */
 gint64 hvp_journal_get_size(int fd);
@@ -50,12 +67,6 @@ gint64 hvp_journal_get_size(int fd);
  * even that could be written. False where @size_bytes is -1 or the file cannot be cut.
  */
 bool hvp_journal_cut(int fd, gint64 size_bytes) G_GNUC_WARN_UNUSED_RESULT;
-
-typedef struct {
-	HvpJournalType type;
-	const guint8 *payload; /* into the reader's buffer */
-	gsize length_bytes;
-} HvpJournalRecord;
 
 /*
  * Splits a whole journal in @bytes into records; a torn or corrupt tail ends

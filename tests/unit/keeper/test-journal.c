@@ -10,7 +10,7 @@
 
 #include "keeper/journal.h"
 
-#define HEADER_BYTES 16
+#define HEADER_BYTES HVP_JOURNAL_HEADER_BYTES
 
 static int open_journal(void)
 {
@@ -134,6 +134,40 @@ static void test_corrupt_at_every_byte(void)
 	}
 }
 
+/* Two records of one write, of which the second can be cut off. */
+static void test_two_at_once(void)
+{
+	const HvpKeeperFrame frame = { .return_pc = { 0x1234 } };
+	const HvpJournalRecord both[] = {
+		{ HVP_JOURNAL_CALLED, NULL, 0 },
+		{ HVP_JOURNAL_DIVERT, (const guint8 *)&frame, sizeof frame },
+	};
+	int fd = open_journal();
+	g_autoptr(GError) error = NULL;
+	g_autofree guint8 *bytes = NULL;
+	g_autoptr(GArray) records = NULL;
+	gsize length_bytes;
+	bool torn;
+
+	g_assert_true(hvp_journal_append_all(fd, both, 2, &error));
+	g_assert_no_error(error);
+	g_assert_true(hvp_journal_cut(fd, HEADER_BYTES));
+	g_assert_true(hvp_journal_append_all(fd, both, 2, &error));
+	g_assert_no_error(error);
+	bytes = read_all(fd, &length_bytes);
+	records = hvp_journal_parse(bytes, length_bytes, &torn);
+	g_assert_false(torn);
+	g_assert_cmpuint(records->len, ==, 3);
+	for (guint i = 0; i < records->len; i++)
+		g_assert_cmpint(g_array_index(records, HvpJournalRecord, i).type, ==,
+				i < 2 ? HVP_JOURNAL_CALLED : HVP_JOURNAL_DIVERT);
+	close(fd);
+	fd = open("/dev/full", O_WRONLY | O_APPEND | O_CLOEXEC);
+	g_assert_false(hvp_journal_append_all(fd, both, 2, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_FAULT);
+	close(fd);
+}
+
 static void test_empty(void)
 {
 	bool torn = true;
@@ -201,6 +235,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/journal/known-bytes", test_known_bytes);
 	g_test_add_func("/journal/torn-at-every-byte", test_torn_at_every_byte);
 	g_test_add_func("/journal/corrupt-at-every-byte", test_corrupt_at_every_byte);
+	g_test_add_func("/journal/two-at-once", test_two_at_once);
 	g_test_add_func("/journal/empty", test_empty);
 	g_test_add_func("/journal/too-long-INTERNAL", test_too_long_INTERNAL);
 	g_test_add_func("/journal/cannot-write-FAULT", test_cannot_write);
