@@ -15,8 +15,9 @@ import re
 import signal
 import time
 
-from scene import (BUSY, DONE, ENTRY_BYTES, FAILED, JOURNAL_COMMIT, LONG, OPERATOR, ROLLED_BACK,
-                   Scene, Suite, count_lines, counting, injecting, sample, unexpected)
+from scene import (BUSY, DONE, ENTRY_BYTES, FAILED, FRAME_RETURN, JOURNAL_COMMIT, JOURNAL_DIVERT,
+                   LONG, OPERATOR, ROLLED_BACK, Scene, Suite, count_lines, counting, injecting,
+                   sample, unexpected)
 
 suite = Suite('6.1', '6.12')
 
@@ -425,6 +426,90 @@ def _(guest):
 @suite.case('both-killed-sending-tasks-out-RECOVERED', timeout=WALK_TIMEOUT)
 def _(guest):
     walk_sending_out(guest, kill_both, requests(200, 6, of_keeper=True))
+
+
+# What the guest was made to allocate: areas, and objects of the caches that keep book of who asked.
+BUFFER_OPTIONS = {'append': 'slub_debug=U,kmalloc-*'}
+ALLOCATED = '''grep {0} /proc/vmallocinfo; echo objects
+cat /sys/kernel/debug/slab/kmalloc-*/alloc_traces | grep '^ *[0-9][0-9]* {0}'; true'''
+# From the first request for memory until the module is loaded.
+LOADING_POINTS = {'trace': {'sendto': (100, 7), 'writev': (20, 4)},
+                  'keeper_trace': {'writev': (40, 5), 'sendto': (200, 0)}}
+# The keeper's records of that time, counted from its first one.
+KEEPER_LOADING = slice(3, 14)
+
+
+class BufferScene(Scene):
+    """Counts the buffers in the guest: our calls return to a place to which nobody else's do."""
+
+    caller = None
+
+    def learn_caller(self):
+        for kind, frame in self.journal_records():
+            if self.caller is None and kind == JOURNAL_DIVERT and \
+                    int.from_bytes(frame[FRAME_RETURN], 'little') != 0:
+                pc = int.from_bytes(frame[FRAME_RETURN], 'little')
+                self.caller = self.guest.nearest_symbol(pc) + '/'
+
+    def assert_none_left(self):
+        """None but the record's, which is the module's where it is loaded."""
+        if self.caller is None:
+            return  # nobody was called yet
+        areas, _, objects = self.guest.check(ALLOCATED.format(self.caller)).partition('objects')
+        count = sum(int(line.split()[0]) for line in objects.split('\n')[1:])
+        assert not areas.strip() and count == int(self.module in self.guest.loaded()), \
+            f'allocated by {self.caller}: {areas} {objects}'
+
+
+def calls_while_loading(scene, who, syscall, most):
+    """The numbers of the calls to be killed at."""
+    log = scene.guest.path('strace.log')
+    trace = ['strace', '-D', '-qq', '-s', '40', '-o', log, '-e', f'trace=writev,{syscall}', '--']
+    status, said = scene.run(scene.command('apply'), **{who: trace})
+    assert status == DONE, said
+    scene.must('revert', scene.module)
+    number, numbers, is_loading = 0, [], who == 'keeper_trace'
+    with open(log, errors='replace') as stream:
+        for line in stream:
+            number += line.startswith(f'{syscall}(')
+            is_loading |= '"record-asked=' in line
+            if is_loading and line.startswith(f'{syscall}('):
+                numbers.append(number)
+            if '"loaded=' in line:
+                break
+    if who == 'keeper_trace' and syscall == 'writev':
+        numbers = numbers[KEEPER_LOADING]
+    return [numbers[index - 1] for index in sample(len(numbers), most)]
+
+
+def kill_while_loading(scene, who, syscall, number):
+    """The tool, or it and its keeper, killed at the point; one recover; nothing is left."""
+    print(f'# {who}, {syscall} {number}', flush=True)
+    if who == 'trace':
+        scene.run(scene.command('apply'), trace=injecting(syscall, number))
+        scene.settle(time.monotonic())
+    else:
+        kill_both_frozen(scene, Point('apply', syscall, number))
+    scene.learn_caller()
+    scene.must('recover')
+    scene.assert_healthy()
+    scene.assert_none_left()
+    if scene.is_new():
+        scene.must('revert', scene.module)
+
+
+@suite.case('killed-while-loading-NO-BUFFER-LEFT', timeout=WALK_TIMEOUT, fresh=True,
+            options=BUFFER_OPTIONS)
+def _(guest):
+    scene, failures = BufferScene(guest), []
+    for who, table in LOADING_POINTS.items():
+        for syscall, most in table.items():
+            for number in calls_while_loading(scene, who, syscall, most[0 if LONG else 1]):
+                try:
+                    kill_while_loading(scene, who, syscall, number)
+                except AssertionError as error:
+                    failures.append(f'{who}, {syscall} {number}: {error}')
+    assert not failures, '\n'.join(failures)
 
 
 # In a kernel that puts off whoever spins for long, for others that want to run.
