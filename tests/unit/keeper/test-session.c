@@ -141,7 +141,7 @@ static void test_call(void)
 		g_assert_true(vm_advances(&vm));
 	}
 	journal = vm_journal(&vm);
-	g_assert_cmpstr(journal, ==, "ADrhDrhDrhDrhDrh");
+	g_assert_cmpstr(journal, ==, "AcDrhcDrhcDrhcDrhcDrh");
 	CHECK(hvp_keeper_detach(vm.keeper, &error));
 	vm_assert_untouched(&vm);
 }
