@@ -17,7 +17,7 @@
 #define SHORT_USEC (150 * 1000)
 #define LONG_USEC (20 * G_USEC_PER_SEC)
 /* What a loaded machine may add to a deadline. */
-#define SLACK_USEC (2 * G_USEC_PER_SEC)
+#define SLACK_USEC (15 * G_USEC_PER_SEC)
 #define DRIP_USEC (20 * 1000)
 #define MAX_GROWTH_BYTES (16L << 20)
 #define INFO                                                           \

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 from cases import Skip, run_cases
@@ -119,7 +120,10 @@ def case_terminal(_, agent):
     primary, secondary = pty.openpty()
     process = start(agent, os.ttyname(secondary))
     try:
-        time.sleep(1)  # its settings
+        deadline = time.monotonic() + 30
+        while termios.tcgetattr(secondary)[3] & (termios.ECHO | termios.ICANON):
+            assert time.monotonic() < deadline, 'the agent does not set the terminal up'
+            time.sleep(0.01)
         os.write(primary, b'\xff{"execute":"guest-sync-delimited","arguments":{"id":3}}\n')
         assert read_line(lambda count: os.read(primary, count)) == b'\xff{"return":3}\n'
     finally:

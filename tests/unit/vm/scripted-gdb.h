@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* Long enough for a sanitizer, short enough for silence to be tested. */
-#define GDB_TIMEOUT_USEC (G_USEC_PER_SEC / 4)
+#define GDB_TIMEOUT_USEC (2 * G_USEC_PER_SEC)
 
 typedef struct {
 	const char *expect; /* raw bytes; NULL: nothing, answer at once */
