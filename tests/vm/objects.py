@@ -25,6 +25,7 @@ KLP_BUILD = {'hvp_klp_build': {'lcm': 9, 'hvp_a_one': 79}, 'hvp_klp_vmlinux': {'
 # What the targets and the patches log by themselves.
 OBJECT_LINES = (r'hvp_target_b: init sees -?\d+ -?\d+ in 2 calls',
                 r'hvp_\w+: (vmlinux|hvp_target_\w+) (pre|post)_(un)?patch.*')
+WORKLOAD_SECONDS = 100000
 WORKLOAD = re.compile(r'reads (\d+) changes (\d+) mixed (\d+) lost (\d+) back (\d+)')
 
 
@@ -117,9 +118,10 @@ def leave_sleep(guest):
 class Workload:
     """Threads in the guest that look for a mix, see programs/hvp_generation.c."""
 
-    def __init__(self, guest, seconds, threads=4, order=()):
+    def __init__(self, guest, threads=4, order=()):
         self._guest = guest
-        arguments = ' '.join(str(number) for number in (seconds, threads, *order))
+        # It is ended by end(), long before its time.
+        arguments = ' '.join(str(number) for number in (WORKLOAD_SECONDS, threads, *order))
         guest.check('rm -f /tmp/generation-pid; '
                     f'(hvp_generation {arguments} > /tmp/generation 2>&1 & '
                     'echo $! > /tmp/generation-pid; wait $!; '

@@ -94,7 +94,7 @@ def _(guest):
 @case('hvp_generation-SEES-EACH-SWITCH-ONCE', options={'smp': 1})
 def _(guest):
     with targets(guest, A, B):
-        workload = Workload(guest, 100, 4, (0, 1, 2, 3))
+        workload = Workload(guest, 4, (0, 1, 2, 3))
         for number in (1, 2, 3):
             patch(guest, f'hvp_gen{number}')
             workload.look()
@@ -109,14 +109,14 @@ def _(guest):
 @case('hvp_generation-TELLS-A-MIX-AND-A-STEP-BACK', options={'smp': 1})
 def _(guest):
     with targets(guest, A):
-        workload = Workload(guest, 100, 4)
+        workload = Workload(guest, 4)
         with patched(guest, 'hvp_alone_one'):
             workload.look()
         status, counts, text = workload.end()
         assert status == 1 and counts['mixed'] > 0 and counts['lost'] == 0, text
         assert 'first bad: mixed: 0 0 0 4 0 -1 -1' in text, text
         # After 1 only 2 may come: the original is the one before.
-        workload = Workload(guest, 100, 4, (0, 1, 2, 3))
+        workload = Workload(guest, 4, (0, 1, 2, 3))
         with patched(guest, 'hvp_gen1'):
             workload.look()
         workload.look()
