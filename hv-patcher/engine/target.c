@@ -45,13 +45,13 @@ static bool attach_kernel(HvpTarget *self, GError **error)
 	return self->kernel != NULL && hvp_target_refresh_modules(self, error);
 }
 
-HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error)
+HvpTarget *hvp_target_open_monitor(HvpMonitor *monitor, const char *name, GError **error)
 {
 	g_autoptr(HvpTarget) self = g_new0(HvpTarget, 1);
 	gint64 started = g_get_monotonic_time();
 
-	self->name = g_strdup(qmp_path);
-	self->machine = hvp_machine_open(qmp_path, hvp_deadline_in(CONNECT_USEC), error);
+	self->name = g_strdup(name);
+	self->machine = hvp_machine_open_monitor(monitor, hvp_deadline_in(CONNECT_USEC), error);
 	if (self->machine == NULL)
 		return NULL;
 	self->physical = hvp_machine_get_physical(self->machine);
@@ -63,6 +63,11 @@ HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error)
 	if (!attach_kernel(self, error))
 		return NULL;
 	return g_steal_pointer(&self);
+}
+
+HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error)
+{
+	return hvp_target_open_monitor(hvp_monitor_new_for_socket(qmp_path), qmp_path, error);
 }
 
 bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError **error)

@@ -22,7 +22,8 @@ typedef struct {
 	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
 	const char *backend_why; /* for people; static */
 	HvpCore *core;		 /* NULL for a VM */
-	char *name;		 /* how the user named it */
+	char *name;		 /* the domain's, or how the user named it */
+	const char *taint;	 /* what libvirt marks the VM with for this; NULL: nothing; static */
 	char *agent_path;	 /* the socket of the guest's agent; NULL: none is known */
 	char *oracle_path; /* the socket of QEMU's plugin of ours; NULL: it has none */
 	/* The plugin watches functions of modules also after an operation: nobody unloads them. */
@@ -38,7 +39,10 @@ typedef struct {
 	HvpKeeperTrapKind trap_kind; /* how guest threads are caught */
 } HvpTarget;
 
-/* Attaches to the VM whose monitor listens at @qmp_path. Blocks up to 10 s. */
+/* Attaches to the VM that @monitor (taken) leads to, as @name. Blocks up to 10 s. */
+HvpTarget *hvp_target_open_monitor(HvpMonitor *monitor, const char *name, GError **error);
+
+/* The same with the QMP socket at @qmp_path, which is also its name. */
 HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error);
 
 /*

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Starts the program hvpatch-keeper: in a session of its own, so that it outlives
- * the tool's terminal, and not as the tool's child, so that nobody has to reap it.
- *
- * Which program: $HVPATCH_KEEPER (for tests; not where privileges were raised), else
- * "hvpatch-keeper" beside the running program, else the installed one.
+ * Starts the program hvpatch-keeper ($HVPATCH_KEEPER for tests; see vm/program.h).
  */
 #pragma once
 

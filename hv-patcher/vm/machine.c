@@ -21,7 +21,7 @@ typedef struct {
 } Vcpu;
 
 struct HvpMachine {
-	char *qmp_path;
+	HvpMonitor *monitor;
 	HvpQmp *qmp;
 	HvpRam *ram;
 	HvpPhysical *physical;
@@ -237,17 +237,22 @@ static bool attach_process(HvpMachine *self, HvpDeadline deadline, GError **erro
 	return true;
 }
 
-HvpMachine *hvp_machine_open(const char *qmp_path, HvpDeadline deadline, GError **error)
+HvpMachine *hvp_machine_open_monitor(HvpMonitor *monitor, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(HvpMachine) self = g_new0(HvpMachine, 1);
 
 	self->vcpus = g_array_new(FALSE, TRUE, sizeof(Vcpu));
-	self->qmp_path = g_strdup(qmp_path);
-	self->qmp = hvp_qmp_connect(qmp_path, deadline, error);
+	self->monitor = monitor;
+	self->qmp = hvp_monitor_connect(monitor, deadline, error);
 	if (self->qmp == NULL || !ask_all(self, deadline, error) ||
 	    !attach_process(self, deadline, error))
 		return NULL;
 	return g_steal_pointer(&self);
+}
+
+HvpMachine *hvp_machine_open(const char *qmp_path, HvpDeadline deadline, GError **error)
+{
+	return hvp_machine_open_monitor(hvp_monitor_new_for_socket(qmp_path), deadline, error);
 }
 
 void hvp_machine_free(HvpMachine *self)
@@ -256,8 +261,8 @@ void hvp_machine_free(HvpMachine *self)
 		return;
 	hvp_physical_free(self->physical);
 	hvp_ram_free(self->ram);
-	g_free(self->qmp_path);
 	hvp_qmp_free(self->qmp);
+	hvp_monitor_free(self->monitor);
 	g_array_unref(self->vcpus);
 	g_free(self->version);
 	g_free(self->status);
@@ -266,7 +271,7 @@ void hvp_machine_free(HvpMachine *self)
 
 bool hvp_machine_reconnect(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
-	HvpQmp *qmp = hvp_qmp_connect(self->qmp_path, deadline, error);
+	HvpQmp *qmp = hvp_monitor_connect(self->monitor, deadline, error);
 
 	if (qmp == NULL)
 		return false;
@@ -274,7 +279,7 @@ bool hvp_machine_reconnect(HvpMachine *self, HvpDeadline deadline, GError **erro
 	self->qmp = qmp;
 	if (!hvp_machine_same_process(self))
 		return hvp_error_set(error, HVP_ERROR_VM_GONE, "the VM of %s is gone",
-				     self->qmp_path);
+				     hvp_monitor_get_name(self->monitor));
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One running VM found through its QMP socket: the monitor connection, the QEMU
+ * One running VM found through its monitor: the monitor connection, the QEMU
  * process, its vCPUs, its RAM layout and a reader of its memory. Asks only; it never
  * stops, resumes or changes the VM (that is the keeper).
  *
@@ -14,7 +14,7 @@
 
 #include "base/registers.h"
 #include "mem/physical.h"
-#include "vm/qmp.h"
+#include "vm/monitor.h"
 #include "vm/ram.h"
 
 /* Label of the character device through which the keeper speaks to the gdb stub. */
@@ -30,10 +30,13 @@ typedef enum {
 } HvpAccelerator;
 
 /*
- * Connects to @qmp_path and asks for all of the above; blocks until @deadline.
- * Errors of hvp_qmp_connect, hvp_ram_query and hvp_process_memory_new; UNSUPPORTED:
+ * Connects to @monitor (taken) and asks for all of the above; blocks until @deadline.
+ * Errors of hvp_monitor_connect, hvp_ram_query and hvp_process_memory_new; UNSUPPORTED:
  * not x86_64, or too many vCPUs; NOT_FOUND: its process is not visible from here.
  */
+HvpMachine *hvp_machine_open_monitor(HvpMonitor *monitor, HvpDeadline deadline, GError **error);
+
+/* The same with the QMP socket at @qmp_path. */
 HvpMachine *hvp_machine_open(const char *qmp_path, HvpDeadline deadline, GError **error);
 
 /* Disconnects; NULL is fine. The VM is as it was. */

@@ -476,22 +476,31 @@ static bool connect_socket(int fd, const char *path, HvpDeadline deadline, GErro
 	return true;
 }
 
-static bool negotiate(HvpQmp *self, const char *path, HvpDeadline deadline, GError **error)
+static bool negotiate(HvpQmp *self, const char *name, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(GError) reading = NULL;
 	g_autoptr(JsonNode) greeting = read_message(self, deadline, &reading);
 	g_autoptr(JsonNode) answer = NULL;
 
 	if (g_error_matches(reading, HVP_ERROR, HVP_ERROR_TIMED_OUT))
-		return set_busy(path, error);
+		return set_busy(name, error);
 	if (greeting == NULL) {
 		g_propagate_error(error, g_steal_pointer(&reading));
 		return false;
 	}
+	if (json_object_has_member(json_node_get_object(greeting), "error"))
+		return set_refused(json_node_get_object(greeting), "the connection", error);
 	if (!json_object_has_member(json_node_get_object(greeting), "QMP"))
 		return set_broken(self, error, "no greeting");
 	answer = hvp_qmp_execute(self, "qmp_capabilities", NULL, deadline, error);
 	return answer != NULL;
+}
+
+HvpQmp *hvp_qmp_negotiate(int fd, const char *name, HvpDeadline deadline, GError **error)
+{
+	g_autoptr(HvpQmp) self = hvp_qmp_new_from_fd(fd);
+
+	return negotiate(self, name, deadline, error) ? g_steal_pointer(&self) : NULL;
 }
 
 HvpQmp *hvp_qmp_connect(const char *path, HvpDeadline deadline, GError **error)

@@ -46,6 +46,13 @@ typedef enum {
  */
 HvpQmp *hvp_qmp_connect(const char *path, HvpDeadline deadline, GError **error);
 
+/*
+ * Negotiates on @fd, a unix socket on which nothing was said yet; takes it. @name is for messages.
+ * BUSY: no greeting by @deadline. A server that says an error instead of the greeting: as if it
+ * refused a command.
+ */
+HvpQmp *hvp_qmp_negotiate(int fd, const char *name, HvpDeadline deadline, GError **error);
+
 /* Wraps @fd, a unix socket on which a client has negotiated already; takes it. Never NULL. */
 HvpQmp *hvp_qmp_new_from_fd(int fd);
 
