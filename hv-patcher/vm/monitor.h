@@ -22,8 +22,7 @@ HvpMonitor *hvp_monitor_new_for_socket(const char *path);
  * Of the running domain @uuid (as text) that has number @id on the libvirt connection @uri; @name
  * is for messages. Copies all. Never NULL.
  */
-HvpMonitor *hvp_monitor_new_for_domain(const char *uri, const char *uuid, int id,
-				       const char *name);
+HvpMonitor *hvp_monitor_new_for_domain(const char *uri, const char *uuid, int id, const char *name);
 
 /* NULL is fine. Connections stay. */
 void hvp_monitor_free(HvpMonitor *self);
