@@ -10,14 +10,18 @@
 #pragma once
 
 #include "engine/target.h"
+#include "vm/libvirt.h"
 
 typedef enum { HVP_CLI_TABLE, HVP_CLI_JSON } HvpCliOutput;
 
 typedef struct HvpCliCommand HvpCliCommand;
 
 typedef struct {
-	char *qmp_path;	 /* NULL: a dump */
-	char *core_path; /* NULL: a running VM */
+	/* One of these three at most: what the command works on. */
+	char *qmp_path;
+	char *core_path;
+	char *domain;
+	char *connect_uri; /* libvirt's; NULL: libvirt's default */
 	char *oracle_path; /* "none": use none; NULL: as HVPATCH_ORACLE says */
 	char *agent_path; /* "none": use none; NULL: look for it */
 	HvpTargetBackend backend;
@@ -41,6 +45,7 @@ struct HvpCliCommand {
 	const char *summary;
 	HvpCliRun run;
 	bool is_for_dumps;
+	bool is_changing; /* not while somebody else moves or copies the VM's RAM */
 };
 
 /* All commands that users see, ended by one without a name. */
@@ -57,14 +62,20 @@ bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_blocking(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_list(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
 
 /*
  * Attaches to what the global options name. INVALID_ARGUMENT: they name nothing, or a dump and
- * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM.
+ * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM. Of a
+ * domain also errors of vm/libvirt.h; BUSY: the command changes it, and libvirt moves its RAM.
  */
 HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error);
+
+/* Attaches to @domain, which runs, of @libvirt. */
+HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
+			       const HvpLibvirtDomain *domain, GError **error);
 
 /* Tells @target where the guest's agent is, for commands that have a use for it. */
 void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/patchable.h"
 #include "guest/tasks.h"
 
-#define QMP_USEC (5 * G_USEC_PER_SEC)
 /* The guest's lists change while they are read. */
 #define LIST_ATTEMPTS 20
 #define LIST_WAIT_USEC 2000
@@ -19,15 +19,13 @@ typedef struct {
 	HvpTarget *target;
 	Vcpu *vcpus;
 	guint task_count;
-	const char *backend;
-	bool patchable;
-	GPtrArray *reasons; /* char * */
+	HvpCliPatchable patchable;
 } Info;
 
 static void info_clear(Info *self)
 {
 	g_free(self->vcpus);
-	g_ptr_array_unref(self->reasons);
+	hvp_cli_patchable_clear(&self->patchable);
 }
 
 static void read_vcpus(Info *self)
@@ -62,85 +60,11 @@ static bool count_tasks(Info *self, GError **error)
 	return false;
 }
 
-static void add_reason(Info *self, const char *reason)
-{
-	g_ptr_array_add(self->reasons, hvp_cli_output_escape(reason));
-}
-
-static void add_obstacle(Info *self, bool is_there, const char *reason)
-{
-	if (!is_there)
-		return;
-	self->patchable = false;
-	add_reason(self, reason);
-}
-
-static bool read_policy(Info *self, GError **error)
-{
-	HvpPolicy policy;
-
-	if (!hvp_policy_read(self->target->kernel, self->target->modules, &policy, error))
-		return false;
-	add_obstacle(self, !policy.can_load_modules, "the kernel is built without module support");
-	add_obstacle(self, !policy.can_livepatch, "the kernel is built without livepatch support");
-	add_obstacle(self, policy.modules_disabled,
-		     "the guest's owner has switched module loading off (kernel.modules_disabled)");
-	add_obstacle(self, policy.guard[0] != 0, "a module guards the guest's kernel text");
-	add_obstacle(self, policy.loadpin,
-		     "the guest pins module loading to a file system (loadpin)");
-	if (policy.signature_enforced)
-		add_reason(self, "the guest loads signed modules only");
-	return true;
-}
-
-static void take_error(Info *self, GError **reason)
-{
-	if (*reason != NULL)
-		add_obstacle(self, true, (*reason)->message);
-	g_clear_error(reason);
-}
-
-/* What stands against stopping the VM now. */
-static void read_machine(Info *self)
-{
-	HvpMachine *machine = self->target->machine;
-	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
-	g_autofree char *paused = g_strdup_printf("the VM is not running (%s)",
-						  hvp_machine_get_status(machine));
-	g_autofree char *job = NULL;
-	GError *reason = NULL;
-	bool leftover = false;
-
-	add_obstacle(self, !hvp_machine_was_running(machine), paused);
-	if (!hvp_cli_check_backend(self->target, &reason))
-		take_error(self, &reason);
-	if (!hvp_machine_find_debugger(machine, deadline, &leftover, &reason))
-		take_error(self, &reason);
-	add_obstacle(self, leftover, "a killed hvpatch left its gdb server: run hvpatch recover");
-	if (!hvp_machine_find_ram_job(machine, deadline, &job, &reason))
-		take_error(self, &reason);
-	add_obstacle(self, job != NULL, job);
-}
-
-static const char *backend_name(const HvpTarget *target)
-{
-	if (target->machine == NULL)
-		return "core";
-	return target->by_kvm ? "kvm" : "gdbstub";
-}
-
 static bool read_info(Info *self, GError **error)
 {
-	self->patchable = true;
-	self->backend = backend_name(self->target);
 	read_vcpus(self);
-	if (!count_tasks(self, error) || !read_policy(self, error))
-		return false;
-	if (self->target->machine != NULL)
-		read_machine(self);
-	else
-		add_obstacle(self, true, "a dump cannot be changed");
-	return true;
+	return count_tasks(self, error) &&
+	       hvp_cli_patchable_read(self->target, &self->patchable, error);
 }
 
 static void show_vcpus_json(const Info *self, JsonBuilder *json)
@@ -176,13 +100,11 @@ static void show_json(const Info *self)
 	show_kernel_json(kernel, json);
 	show_vcpus_json(self, json);
 	hvp_cli_json_integer(json, "tasks", self->task_count);
-	hvp_cli_json_text(json, "backend", self->backend);
+	hvp_cli_json_text(json, "backend", hvp_cli_patchable_backend(self->target));
 	hvp_cli_json_text(json, "backend_reason", self->target->backend_why);
-	hvp_cli_json_bool(json, "patchable", self->patchable);
-	hvp_cli_json_begin_array(json, "reasons");
-	for (guint i = 0; i < self->reasons->len; i++)
-		json_builder_add_string_value(json, g_ptr_array_index(self->reasons, i));
-	json_builder_end_array(json);
+	hvp_cli_patchable_show_json(&self->patchable, json);
+	if (self->target->taint != NULL)
+		hvp_cli_json_text(json, "taint", self->target->taint);
 	hvp_cli_json_integer(json, "attach_usec", hvp_kernel_get_attach_usec(kernel));
 	hvp_cli_json_bool(json, "cached", hvp_kernel_was_cached(kernel));
 	hvp_cli_json_integer(json, "connect_usec", self->target->connect_usec);
@@ -215,9 +137,23 @@ static void add_kernel_lines(HvpKernel *kernel, struct libscols_table *table)
 
 static void add_reason_lines(const Info *self, struct libscols_table *table)
 {
-	hvp_cli_table_add(table, "patchable", self->patchable ? "yes" : "no", NULL);
-	for (guint i = 0; i < self->reasons->len; i++)
-		hvp_cli_table_add(table, "", g_ptr_array_index(self->reasons, i), NULL);
+	const GPtrArray *reasons = self->patchable.reasons;
+
+	hvp_cli_table_add(table, "patchable", self->patchable.patchable ? "yes" : "no", NULL);
+	for (guint i = 0; i < reasons->len; i++)
+		hvp_cli_table_add(table, "", g_ptr_array_index(reasons, i), NULL);
+}
+
+static void add_taint_line(const Info *self, struct libscols_table *table)
+{
+	g_autofree char *taint = NULL;
+
+	if (self->target->taint == NULL)
+		return;
+	taint = g_strdup_printf("%s (libvirt marks a domain that gets monitor commands, as from "
+				"every command of hvpatch)",
+				self->target->taint);
+	hvp_cli_table_add(table, "taint", taint, NULL);
 }
 
 static char *describe_attach(const Info *self)
@@ -240,7 +176,8 @@ static void show_table(const Info *self)
 	g_autofree char *tasks = g_strdup_printf("%u", self->task_count);
 	g_autofree char *attach = describe_attach(self);
 	g_autofree char *backend =
-		g_strdup_printf("%s (%s)", self->backend, self->target->backend_why);
+		g_strdup_printf("%s (%s)", hvp_cli_patchable_backend(self->target),
+				self->target->backend_why);
 
 	scols_table_enable_noheadings(table, 1);
 	add_kernel_lines(self->target->kernel, table);
@@ -248,6 +185,7 @@ static void show_table(const Info *self)
 	hvp_cli_table_add(table, "tasks", tasks, NULL);
 	hvp_cli_table_add(table, "backend", backend, NULL);
 	add_reason_lines(self, table);
+	add_taint_line(self, table);
 	hvp_cli_table_add(table, "attach", attach, NULL);
 	hvp_cli_table_print(table);
 }
@@ -265,7 +203,6 @@ bool hvp_cli_info(HvpCli *cli, char **arguments, GError **error)
 	if (target == NULL)
 		return false;
 	info.target = target;
-	info.reasons = g_ptr_array_new_with_free_func(g_free);
 	ok = read_info(&info, error);
 	if (ok && cli->output == HVP_CLI_JSON)
 		show_json(&info);

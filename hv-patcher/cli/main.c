@@ -18,13 +18,15 @@ const HvpCliCommand hvp_cli_commands[] = {
 	  true },
 	{ "check", "PATCH", "Says whether a livepatch module can be applied; changes nothing.",
 	  hvp_cli_check, true },
-	{ "apply", "PATCH", "Applies a livepatch module.", hvp_cli_apply, false },
-	{ "revert", "NAME", "Takes an applied patch back.", hvp_cli_revert, false },
+	{ "apply", "PATCH", "Applies a livepatch module.", hvp_cli_apply, false, true },
+	{ "revert", "NAME", "Takes an applied patch back.", hvp_cli_revert, false, true },
 	{ "status", NULL, "Shows what is applied, as the guest itself has it.", hvp_cli_status,
 	  true },
 	{ "blocking", "PATCH", "Names the tasks that stand in the functions of a patch now.",
 	  hvp_cli_blocking, true },
 	{ "recover", NULL, "Finishes what a killed hvpatch left.", hvp_cli_recover, false },
+	{ "list", NULL, "Lists libvirt's domains: kernel, patches, whether they can be patched.",
+	  hvp_cli_list, false },
 	{ "rehearse", "PATCH", "Tries a patch out in a throw-away guest and reports.",
 	  hvp_cli_rehearse, false },
 	{ NULL },
@@ -62,8 +64,6 @@ static bool find_command(HvpCli *cli, char **arguments, GError **error)
 	if (arguments[0] == NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "a command is missing; see hvpatch --help");
-	if (strcmp(arguments[0], "list") == 0)
-		return hvp_cli_options_not_built("list", error);
 	cli->command = hvp_cli_find_command(arguments[0]);
 	if (cli->command == NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
@@ -112,11 +112,14 @@ int main(int argc, char **argv)
 	if (!reserve_streams())
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
+	hvp_libvirt_be_quiet();
 	g_log_set_writer_func(write_log, &cli, NULL);
 	if (!run_command(&cli, argc, argv, &error) && error != NULL)
 		cli.exit_status = hvp_cli_output_fail(&cli, error);
 	g_free(cli.qmp_path);
 	g_free(cli.core_path);
+	g_free(cli.domain);
+	g_free(cli.connect_uri);
 	g_free(cli.agent_path);
 	g_free(cli.oracle_path);
 	return finish_output(cli.exit_status);

@@ -11,10 +11,9 @@ static char *find_oracle(const HvpCli *cli)
 	return path == NULL || path[0] == 0 || g_str_equal(path, "none") ? NULL : g_strdup(path);
 }
 
-static HvpTarget *open_vm(const HvpCli *cli, GError **error)
+/* What the options say of @target, which is taken and may be NULL. */
+static HvpTarget *set_up_vm(const HvpCli *cli, HvpTarget *target, GError **error)
 {
-	HvpTarget *target = hvp_target_open_qmp(cli->qmp_path, error);
-
 	if (target == NULL)
 		return NULL;
 	target->oracle_path = find_oracle(cli);
@@ -22,6 +21,39 @@ static HvpTarget *open_vm(const HvpCli *cli, GError **error)
 	if (!hvp_target_choose_backend(target, cli->backend, error))
 		g_clear_pointer(&target, hvp_target_free);
 	return target;
+}
+
+HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
+			       const HvpLibvirtDomain *domain, GError **error)
+{
+	const char *name = hvp_libvirt_domain_get_name(domain);
+	g_autoptr(HvpTarget) target = NULL;
+	HvpMonitor *monitor;
+
+	if (!hvp_libvirt_check_reachable(libvirt, error) ||
+	    !hvp_libvirt_domain_check_active(domain, error) ||
+	    (cli->command->is_changing && !hvp_libvirt_domain_check_no_job(domain, error)))
+		return NULL;
+	monitor = hvp_monitor_new_for_domain(hvp_libvirt_get_uri(libvirt),
+					     hvp_libvirt_domain_get_uuid(domain),
+					     hvp_libvirt_domain_get_id(domain), name);
+	target = hvp_target_open_monitor(monitor, name, error);
+	if (target == NULL ||
+	    !hvp_libvirt_domain_check_process(domain, hvp_machine_get_pid(target->machine), error))
+		return NULL;
+	target->taint = HVP_LIBVIRT_TAINT;
+	return set_up_vm(cli, g_steal_pointer(&target), error);
+}
+
+/* The connection to libvirt is closed again: a daemon that hangs later is not waited for. */
+static HvpTarget *find_domain(const HvpCli *cli, GError **error)
+{
+	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(cli->connect_uri, error);
+	g_autoptr(HvpLibvirtDomain) domain = NULL;
+
+	if (libvirt != NULL)
+		domain = hvp_libvirt_find(libvirt, cli->domain, error);
+	return domain ? hvp_cli_open_domain(cli, libvirt, domain, error) : NULL;
 }
 
 static HvpTarget *open_core(const HvpCli *cli, GError **error)
@@ -36,7 +68,9 @@ static HvpTarget *open_core(const HvpCli *cli, GError **error)
 HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error)
 {
 	if (cli->qmp_path != NULL)
-		return open_vm(cli, error);
+		return set_up_vm(cli, hvp_target_open_qmp(cli->qmp_path, error), error);
+	if (cli->domain != NULL)
+		return find_domain(cli, error);
 	if (cli->core_path != NULL && cli->command->is_for_dumps)
 		return open_core(cli, error);
 	if (cli->core_path != NULL)
@@ -44,7 +78,7 @@ HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error)
 			      cli->command->name);
 	else
 		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			      "%s: which VM? --qmp SOCKET or --core FILE is missing",
+			      "%s: which VM? --domain NAME, --qmp SOCKET or --core FILE is missing",
 			      cli->command->name);
 	return NULL;
 }

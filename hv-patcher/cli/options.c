@@ -9,7 +9,7 @@
 #define HELP_COLUMN 28
 
 static const char global_usage[] =
-	"hvpatch [GLOBAL OPTIONS] {--qmp SOCKET | --core FILE} COMMAND [OPTIONS] ...";
+	"hvpatch [GLOBAL OPTIONS] {-d DOMAIN | --qmp SOCKET | --core FILE} COMMAND [OPTIONS] ...";
 
 /* GLib's messages begin with a capital letter. */
 static bool convert_error(GError *reason, GError **error)
@@ -92,16 +92,8 @@ static void list_entries(const GOptionEntry *entries)
 	printf("--help\n");
 }
 
-bool hvp_cli_options_not_built(const char *option, GError **error)
-{
-	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "%s is not supported by this version", option);
-}
-
 /* What the options say as text; each is NULL where the option was not given. */
 typedef struct {
-	char *connect;
-	char *domain;
 	char *backend;
 	char *trap;
 	char *output;
@@ -110,8 +102,6 @@ typedef struct {
 
 static void global_text_clear(GlobalText *self)
 {
-	g_free(self->connect);
-	g_free(self->domain);
 	g_free(self->backend);
 	g_free(self->trap);
 	g_free(self->output);
@@ -153,19 +143,25 @@ static bool take_trap(HvpCli *cli, const char *text, GError **error)
 	return true;
 }
 
-static bool take_global(HvpCli *cli, const GlobalText *text, GError **error)
+/* At most one thing to work on. */
+static bool check_one_vm(const HvpCli *cli, GError **error)
 {
-	if (!take_output(cli, text->output, error))
-		return false;
-	if (text->connect != NULL)
-		return hvp_cli_options_not_built("--connect", error);
-	if (text->domain != NULL)
-		return hvp_cli_options_not_built("--domain", error);
-	if (!take_backend(cli, text->backend, error) || !take_trap(cli, text->trap, error))
-		return false;
 	if (cli->qmp_path != NULL && cli->core_path != NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "--qmp and --core exclude each other");
+	if (cli->domain != NULL && (cli->qmp_path != NULL || cli->core_path != NULL))
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--domain and --%s exclude each other",
+				     cli->qmp_path ? "qmp" : "core");
+	if (cli->connect_uri != NULL && (cli->qmp_path != NULL || cli->core_path != NULL))
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "--connect is for domains, not for --%s",
+				     cli->qmp_path ? "qmp" : "core");
+	return true;
+}
+
+static bool check_core(const HvpCli *cli, const GlobalText *text, GError **error)
+{
 	if (cli->core_path != NULL && cli->agent_path != NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "--agent is for a running VM, not for --core");
@@ -179,6 +175,14 @@ static bool take_global(HvpCli *cli, const GlobalText *text, GError **error)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "--backend is for a running VM, not for --core");
 	return true;
+}
+
+static bool take_global(HvpCli *cli, const GlobalText *text, GError **error)
+{
+	if (!take_output(cli, text->output, error))
+		return false;
+	return take_backend(cli, text->backend, error) && take_trap(cli, text->trap, error) &&
+	       check_one_vm(cli, error) && check_core(cli, text, error);
 }
 
 /* Takes over @arguments but for the program's name and a "--" in front. */
@@ -197,6 +201,10 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 	g_auto(GStrv) arguments = argc > 0 ? g_strdupv(argv) : g_new0(char *, 1);
 	__attribute__((cleanup(global_text_clear))) GlobalText text = { 0 };
 	const GOptionEntry entries[] = {
+		{ "connect", 'c', 0, G_OPTION_ARG_STRING, &cli->connect_uri,
+		  "libvirt's connection, as virsh has it", "URI" },
+		{ "domain", 'd', 0, G_OPTION_ARG_STRING, &cli->domain,
+		  "a running domain of libvirt: name, UUID or id", "DOMAIN" },
 		{ "qmp", 0, 0, G_OPTION_ARG_FILENAME, &cli->qmp_path,
 		  "monitor socket of the VM's QEMU", "SOCKET" },
 		{ "core", 0, 0, G_OPTION_ARG_FILENAME, &cli->core_path,
@@ -213,10 +221,6 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &cli->verbose, "say more, on stderr",
 		  NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &text.version, "print the version", NULL },
-		{ "connect", 'c', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &text.connect, NULL,
-		  "" },
-		{ "domain", 'd', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &text.domain, NULL,
-		  "" },
 		{ NULL },
 	};
 	g_autoptr(GOptionContext) context = NULL;

@@ -27,9 +27,6 @@ bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *en
 bool hvp_cli_options_number(const char *option, const char *text, double minimum, double maximum,
 			    double *ret_value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* INVALID_ARGUMENT for an option of a part that is not built yet. Always false. */
-bool hvp_cli_options_not_built(const char *option, GError **error);
-
 /* What --replace and --no-replace together mean. */
 bool hvp_cli_options_read_replace(gboolean replace, gboolean no_replace, HvpReplace *ret_replace,
 				  GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -71,6 +71,12 @@ static void show_numbers_json(JsonBuilder *json, const HvpResult *result)
 	hvp_cli_show_blockers_json(json, result->blockers);
 }
 
+/* How the user named it; NULL: not at all. */
+static const char *vm_name(const HvpCli *cli)
+{
+	return cli->qmp_path ? cli->qmp_path : cli->domain;
+}
+
 static void show_json(const HvpCli *cli, const char *operation, const HvpTarget *target,
 		      const HvpResult *result, const GError *error)
 {
@@ -80,7 +86,7 @@ static void show_json(const HvpCli *cli, const char *operation, const HvpTarget 
 	hvp_cli_json_text(json, "result", hvp_result_kind_name(result->kind));
 	hvp_cli_json_text(json, "code", error ? hvp_error_name(error) : NULL);
 	hvp_cli_json_text(json, "message", error ? error->message : result->message);
-	hvp_cli_json_text(json, "domain", target ? target->name : cli->qmp_path);
+	hvp_cli_json_text(json, "domain", target ? target->name : vm_name(cli));
 	hvp_cli_json_text(json, "kernel", target ? hvp_kernel_get_release(target->kernel) : NULL);
 	hvp_cli_json_text(json, "patch", result->patch);
 	hvp_cli_json_text(json, "sha256", result->sha256);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/patchable.h"
+
+#define QMP_USEC (5 * G_USEC_PER_SEC)
+
+static void add_reason(HvpCliPatchable *self, const char *reason)
+{
+	g_ptr_array_add(self->reasons, hvp_cli_output_escape(reason));
+}
+
+static void add_obstacle(HvpCliPatchable *self, bool is_there, const char *reason)
+{
+	if (!is_there)
+		return;
+	self->patchable = false;
+	add_reason(self, reason);
+}
+
+static bool read_policy(HvpCliPatchable *self, HvpTarget *target, GError **error)
+{
+	HvpPolicy policy;
+
+	if (!hvp_policy_read(target->kernel, target->modules, &policy, error))
+		return false;
+	add_obstacle(self, !policy.can_load_modules, "the kernel is built without module support");
+	add_obstacle(self, !policy.can_livepatch, "the kernel is built without livepatch support");
+	add_obstacle(self, policy.modules_disabled,
+		     "the guest's owner has switched module loading off (kernel.modules_disabled)");
+	add_obstacle(self, policy.guard[0] != 0, "a module guards the guest's kernel text");
+	add_obstacle(self, policy.loadpin,
+		     "the guest pins module loading to a file system (loadpin)");
+	if (policy.signature_enforced)
+		add_reason(self, "the guest loads signed modules only");
+	return true;
+}
+
+static void take_error(HvpCliPatchable *self, GError **reason)
+{
+	if (*reason != NULL)
+		add_obstacle(self, true, (*reason)->message);
+	g_clear_error(reason);
+}
+
+/* What stands against stopping the VM now. */
+static void read_machine(HvpCliPatchable *self, HvpTarget *target)
+{
+	HvpMachine *machine = target->machine;
+	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
+	g_autofree char *paused = g_strdup_printf("the VM is not running (%s)",
+						  hvp_machine_get_status(machine));
+	g_autofree char *job = NULL;
+	GError *reason = NULL;
+	bool leftover = false;
+
+	add_obstacle(self, !hvp_machine_was_running(machine), paused);
+	if (!hvp_cli_check_backend(target, &reason))
+		take_error(self, &reason);
+	if (!hvp_machine_find_debugger(machine, deadline, &leftover, &reason))
+		take_error(self, &reason);
+	add_obstacle(self, leftover, "a killed hvpatch left its gdb server: run hvpatch recover");
+	if (!hvp_machine_find_ram_job(machine, deadline, &job, &reason))
+		take_error(self, &reason);
+	add_obstacle(self, job != NULL, job);
+}
+
+const char *hvp_cli_patchable_backend(const HvpTarget *target)
+{
+	if (target->machine == NULL)
+		return "core";
+	return target->by_kvm ? "kvm" : "gdbstub";
+}
+
+bool hvp_cli_patchable_read(HvpTarget *target, HvpCliPatchable *ret_patchable, GError **error)
+{
+	HvpCliPatchable self = { true, g_ptr_array_new_with_free_func(g_free) };
+
+	if (!read_policy(&self, target, error)) {
+		hvp_cli_patchable_clear(&self);
+		return false;
+	}
+	if (target->machine != NULL)
+		read_machine(&self, target);
+	else
+		add_obstacle(&self, true, "a dump cannot be changed");
+	*ret_patchable = self;
+	return true;
+}
+
+void hvp_cli_patchable_clear(HvpCliPatchable *self)
+{
+	g_clear_pointer(&self->reasons, g_ptr_array_unref);
+}
+
+void hvp_cli_patchable_show_json(const HvpCliPatchable *self, JsonBuilder *json)
+{
+	hvp_cli_json_bool(json, "patchable", self->patchable);
+	hvp_cli_json_begin_array(json, "reasons");
+	for (guint i = 0; i < self->reasons->len; i++)
+		json_builder_add_string_value(json, g_ptr_array_index(self->reasons, i));
+	json_builder_end_array(json);
+}
