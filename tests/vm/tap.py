@@ -88,15 +88,16 @@ def explain(error):
 class GuestPool:
     """At most one running guest: the shared one of the kernel and options at hand."""
 
-    def __init__(self, options):
+    def __init__(self, guest_class, options):
         self._guest = self._of = None
+        self._guest_class = guest_class
         self._options = options
 
     def shared(self, kernel, options):
         if self._guest and self._of != (kernel, options):
             self.drop()
         if not self._guest:
-            self._guest = Guest(kernel, **{**self._options, **options}).__enter__()
+            self._guest = self._guest_class(kernel, **{**self._options, **options}).__enter__()
             self._of = kernel, options
         return self._guest
 
@@ -107,16 +108,17 @@ class GuestPool:
 
 
 class Suite:
-    def __init__(self, *kernels, **options):
+    def __init__(self, *kernels, guest_class=Guest, **options):
         """In continuous integration each case has one of the kernels only, in turn.
 
         options: of every guest of the suite, see Guest.
         """
         self.kernels = kernels
+        self._guest_class = guest_class
         self._options = options
         self._alternate = 'CI' in os.environ
         self.cases = []
-        self._pool = GuestPool(options)
+        self._pool = GuestPool(guest_class, options)
         self._counts = {'passed': 0, 'failed': 0, 'skipped': 0}
 
     def case(self, name, *, timeout=240.0, kernels=None, fresh=False, options=None, allow=(),
@@ -221,7 +223,7 @@ class Suite:
             case.function()
         elif case.fresh:
             self._pool.drop()
-            with Guest(kernel, **{**self._options, **case.options}) as guest:
+            with self._guest_class(kernel, **{**self._options, **case.options}) as guest:
                 self._run_in(guest, case)
         else:
             self._run_in(self._pool.shared(kernel, case.options), case)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that are domains of a libvirt of their own.
+
+    suite = Suite('6.1', guest_class=LibvirtGuest)
+    ...
+    if __name__ == '__main__':
+        main(suite)
+
+The whole script runs in mount and PID namespaces of its own: libvirt's folders are empty ones in
+memory, a libvirtd runs in there with default paths, and with the script everything ends. What the
+host has of libvirt is neither seen nor touched. Needs root; without it, or without libvirt, each
+case is skipped.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from xml.sax.saxutils import escape
+
+from channel import Channel, ChannelClosed, ChannelTimeout
+from guest import Guest, GuestError, die_with_parent, hvpatch_path, script
+from qmp import Qmp, QmpGone
+from tap import Skip
+
+URI = 'qemu:///system'
+TOOLS = ('libvirtd', 'virsh', 'unshare', 'mount')
+INSIDE = 'HVPATCH_TEST_LIBVIRT'
+FOLDERS = ('/etc/libvirt', '/run/libvirt', '/run/hvpatch', '/var/lib/libvirt',
+           '/var/cache/libvirt', '/var/log/libvirt')
+CONFIGURATION = {
+    '/etc/libvirt/libvirtd.conf': ('unix_sock_group = "root"\nauth_unix_rw = "none"\n'
+                                   'auth_unix_ro = "none"\nlog_outputs = "3:stderr"\n'),
+    '/etc/libvirt/qemu.conf': ('security_driver = "none"\nuser = "root"\ngroup = "root"\n'
+                               'dynamic_ownership = 0\nremember_owner = 0\n'
+                               'cgroup_controllers = []\nnamespaces = []\n'
+                               'stdio_handler = "file"\n'),
+}
+# The driver looks these up, configured or not.
+ACCOUNTS = {'/etc/passwd': 'libvirt-qemu:x:64055:64055::/nonexistent:/bin/false\n',
+            '/etc/group': 'libvirt-qemu:x:64055:\nlibvirt:x:64056:\n'}
+LOG = '/var/log/libvirt/libvirtd.log'
+DAEMON_SECONDS = 60
+DOMAIN = """
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{name}</name><uuid>{uuid}</uuid>
+  <memory unit='MiB'>{memory}</memory><vcpu>{smp}</vcpu>
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <kernel>{kernel}</kernel><initrd>{initrd}</initrd>
+    <cmdline>console=ttyS0 panic=-1</cmdline>
+  </os>
+  <features><acpi/></features>
+  <on_crash>preserve</on_crash>
+  <devices>
+    <emulator>{emulator}</emulator>
+    <serial type='file'><source path='{console}'/><target port='0'/></serial>
+    <serial type='unix'><source mode='bind' path='{channel}'/><target port='1'/></serial>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline>{arguments}</qemu:commandline>
+</domain>
+"""
+
+
+def missing():
+    """Why there can be no libvirt here; None if there can."""
+    tools = [tool for tool in TOOLS if not shutil.which(tool, path=os.environ['PATH'] + ':/usr/sbin')]
+    if tools:
+        return f'{", ".join(tools)} not installed'
+    if os.geteuid() != 0:
+        return 'needs root'
+    return None
+
+
+def virsh(*arguments, check=True, uri=URI, timeout=60):
+    """Runs virsh; returns what it prints, stripped."""
+    result = subprocess.run(['virsh', '-q', '-c', uri, *arguments], capture_output=True, text=True,
+                            check=False, timeout=timeout)
+    if check and result.returncode != 0:
+        raise AssertionError(f'virsh {" ".join(arguments)}: {result.stderr.strip()}')
+    return result.stdout.strip()
+
+
+class Daemon:
+    """The libvirtd of the namespace."""
+
+    def __init__(self):
+        self._process = None
+
+    def start(self):
+        with open(LOG, 'a') as log:
+            self._process = subprocess.Popen(['/usr/sbin/libvirtd'], stdin=subprocess.DEVNULL,
+                                             stdout=log, stderr=log)
+        deadline = time.monotonic() + DAEMON_SECONDS
+        while subprocess.run(['virsh', '-q', '-c', URI, 'list'], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                with open(LOG, errors='replace') as log:
+                    lines = log.read().splitlines()[-3:]
+                raise Skip('libvirtd does not run here: ' + ' | '.join(lines))
+            time.sleep(0.05)
+
+    def ensure(self):
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
+    def kill(self):
+        """It dies, domains live on."""
+        self._process.kill()
+        self._process.wait()
+
+    @contextlib.contextmanager
+    def frozen(self):
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+
+daemon = Daemon()
+
+
+class LibvirtGuest(Guest):
+    """A running domain with the kernel and initramfs of the other tests' guests. Options: smp,
+    memory (MB), oracle.
+
+    The test has a monitor of its own, beside libvirt's."""
+
+    count = 0
+
+    def __init__(self, kernel, *, smp=2, memory=512, **options):
+        super().__init__(kernel, **options)
+        self._smp, self._memory = smp, memory
+        self.name = self.uuid = None
+
+    def __enter__(self):
+        reason = missing()
+        if reason:
+            raise Skip(reason)
+        daemon.ensure()
+        return super().__enter__()
+
+    def _xml(self):
+        arguments = ['-qmp', f'unix:{self.path("test.qmp")},server=on,wait=off']
+        if self._plugin:
+            arguments += ['-plugin', f'{self._plugin},socket={self.oracle_path}']
+        return DOMAIN.format(
+            name=escape(self.name), uuid=self.uuid, memory=self._memory, smp=self._smp,
+            kernel=os.path.join(script('path', self.release), 'vmlinuz'),
+            initrd=script('initramfs', self.release),
+            emulator=shutil.which(os.environ.get('HVPATCH_QEMU', 'qemu-system-x86_64')),
+            console=self.console_path, channel=self.path('channel'),
+            arguments=''.join(f"<qemu:arg value='{escape(item)}'/>" for item in arguments))
+
+    def _start(self):
+        LibvirtGuest.count += 1
+        self.name, self.uuid = f'hvp-guest-{LibvirtGuest.count}', str(uuid.uuid4())
+        with open(self.path('domain.xml'), 'w') as stream:
+            stream.write(self._xml())
+        try:
+            virsh('create', self.path('domain.xml'))
+            self.qmp = Qmp(self.path('test.qmp'), timeout=20)
+            self._channel = Channel(self.path('channel'), timeout=20)
+            self._channel.wait_for_hello(self._boot_timeout)
+        except (AssertionError, OSError, QmpGone, ChannelClosed, ChannelTimeout) as error:
+            raise GuestError(f'{self.release} did not boot: {error}\n{self._post_mortem()}'
+                             ) from error
+        self.mark_dmesg()
+
+    def stop(self):
+        for line in (self._channel, self.qmp):
+            if line:
+                line.close()
+        if self.name:
+            daemon.ensure()
+            virsh('destroy', self.name, check=False)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self):
+        with open(f'/run/libvirt/qemu/{self.name}.pid') as stream:
+            return int(stream.read())
+
+    def hvpatch_command(self, *arguments, output='json', domain=None):
+        command = super().hvpatch_command(*arguments, output=output)
+        at = command.index('--qmp')
+        return [*command[:at], '-d', domain or self.name, *command[at + 2:]]
+
+    # --- what libvirt says ---
+
+    @property
+    def id(self):
+        return virsh('domid', self.name)
+
+    def state(self):
+        return virsh('domstate', self.name)
+
+    def wait_state(self, state, timeout=20):
+        deadline = time.monotonic() + timeout
+        while self.state() != state:
+            assert time.monotonic() < deadline, f'{self.name} is {self.state()}, not {state}'
+            time.sleep(0.02)
+
+    def taints(self):
+        """What libvirt says about its state beside the point."""
+        return re.findall(r'tainted: (.*)', virsh('dominfo', self.name))
+
+
+def bridges():
+    """{pid: command line} of the programs that speak to libvirt for hvpatch."""
+    found = {}
+    for name in os.listdir('/proc'):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError), open(f'/proc/{name}/cmdline') as stream:
+            line = stream.read()
+            if line.startswith('hvpatch-libvirt-monitor\0'):
+                found[int(name)] = line
+    return found
+
+
+def _set_up_inside():
+    """libvirt's folders, empty, and accounts that it looks for."""
+    for folder in FOLDERS:
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', folder], check=True)
+    for path, text in CONFIGURATION.items():
+        with open(path, 'w') as stream:
+            stream.write(text)
+    for path, lines in ACCOUNTS.items():
+        copy = os.path.join('/etc/libvirt', os.path.basename(path))
+        with open(path) as source, open(copy, 'w') as target:
+            target.write(source.read() + lines)
+        subprocess.run(['mount', '--bind', copy, path], check=True)
+
+
+def _run_inside():
+    """This script again, in namespaces of its own; returns its exit status."""
+    made = [folder for folder in FOLDERS if not os.path.isdir(folder)]
+    for folder in made:
+        os.makedirs(folder)
+    try:
+        # bash is the first process of the namespace: it reaps whatever daemons leave.
+        process = subprocess.Popen(
+            ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc',
+             '--propagation', 'private', 'bash', '-c', '"$@"; exit $?', 'bash', sys.executable,
+             *sys.argv], env={**os.environ, INSIDE: '1'}, preexec_fn=die_with_parent)
+        return process.wait()
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def main(suite):
+    """In place of suite.main()."""
+    if missing() or '--list' in sys.argv:
+        suite.main()
+    elif os.environ.get(INSIDE):
+        _set_up_inside()
+        suite.main()
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        sys.exit(_run_inside())
+
+
+def hvpatch(*arguments, uri=None, output='json', environment=None):
+    """Runs hvpatch on no guest in particular: a finished process with text output."""
+    connect = ['-c', uri] if uri else []
+    return subprocess.run([hvpatch_path(), *connect, '-o', output, *arguments],
+                          capture_output=True, text=True, check=False, timeout=60,
+                          env={**os.environ, **(environment or {})})
