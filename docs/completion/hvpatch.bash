@@ -13,14 +13,18 @@ _hvpatch_words() {
 _hvpatch() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 	local program=${COMP_WORDS[0]} command='' word i
-	local -a vm=()
+	local -a vm=() connect=()
 
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case $word in
-		--qmp | --core)
+		--qmp | --core | --domain | -d)
 			vm=("$word" "${COMP_WORDS[i+1]}")
+			i=$((i + 1))
+			;;
+		--connect | -c)
+			connect=("$word" "${COMP_WORDS[i+1]}")
 			i=$((i + 1))
 			;;
 		--agent | --oracle | --backend | --trap | --output | -o)
@@ -37,12 +41,17 @@ _hvpatch() {
 	if [[ -z $command ]]; then
 		case $previous in
 		--qmp | --core | --agent | --oracle) _hvpatch_files "$current" ;;
+		--domain | -d)
+			_hvpatch_words "$("$program" "${connect[@]}" complete domains 2>/dev/null)" \
+				"$current"
+			;;
+		--connect | -c) _hvpatch_words 'qemu:///system qemu:///session' "$current" ;;
 		--backend) _hvpatch_words 'auto kvm gdbstub' "$current" ;;
 		--trap) _hvpatch_words 'auto breakpoint spin' "$current" ;;
 		--output | -o) _hvpatch_words 'table json' "$current" ;;
 		*)
 			if [[ $current == -* ]]; then
-				_hvpatch_words '--qmp --core --agent --oracle --backend --trap --output --verbose --version --help' \
+				_hvpatch_words '--domain --connect --qmp --core --agent --oracle --backend --trap --output --verbose --version --help' \
 					"$current"
 			else
 				_hvpatch_words "$("$program" complete 2>/dev/null)" "$current"
@@ -75,7 +84,10 @@ _hvpatch() {
 	fi
 	case $command in
 	check | apply | blocking | rehearse) _hvpatch_files "$current" ;;
-	revert) _hvpatch_words "$("$program" "${vm[@]}" complete applied 2>/dev/null)" "$current" ;;
+	revert)
+		_hvpatch_words "$("$program" "${connect[@]}" "${vm[@]}" complete applied 2>/dev/null)" \
+			"$current"
+		;;
 	esac
 }
 

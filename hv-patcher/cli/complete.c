@@ -6,6 +6,7 @@
  *   complete COMMAND    the options of COMMAND
  *   complete accept     what --accept takes
  *   complete applied    what revert takes; nothing where there is no VM at hand
+ *   complete domains    running domains of libvirt; nothing where there is none
  */
 #include "cli/options.h"
 #include "cli/output.h"
@@ -44,6 +45,22 @@ static bool list_applied(HvpCli *cli)
 	return true;
 }
 
+static bool list_domains(const HvpCli *cli)
+{
+	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(cli->connect_uri, NULL);
+	g_autoptr(GPtrArray) domains = libvirt ? hvp_libvirt_list(libvirt, NULL) : NULL;
+
+	for (guint i = 0; domains != NULL && i < domains->len; i++) {
+		const HvpLibvirtDomain *domain = g_ptr_array_index(domains, i);
+		g_autofree char *name =
+			hvp_cli_output_escape(hvp_libvirt_domain_get_name(domain));
+
+		if (hvp_libvirt_domain_get_id(domain) >= 0)
+			printf("%s\n", name);
+	}
+	return true;
+}
+
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 {
 	const HvpCliCommand *command;
@@ -54,6 +71,8 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 		return list_items();
 	if (strcmp(arguments[1], "applied") == 0)
 		return list_applied(cli);
+	if (strcmp(arguments[1], "domains") == 0)
+		return list_domains(cli);
 	command = hvp_cli_find_command(arguments[1]);
 	if (command == NULL || command->run == hvp_cli_complete)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,

@@ -23,7 +23,7 @@ typedef struct {
 	const char *backend_why; /* for people; static */
 	HvpCore *core;		 /* NULL for a VM */
 	char *name;		 /* the domain's, or how the user named it */
-	const char *taint;	 /* what libvirt marks the VM with for this; NULL: nothing; static */
+	const char *taint;	 /* what libvirt marks the VM with; NULL: nothing; static */
 	char *agent_path;	 /* the socket of the guest's agent; NULL: none is known */
 	char *oracle_path; /* the socket of QEMU's plugin of ours; NULL: it has none */
 	/* The plugin watches functions of modules also after an operation: nobody unloads them. */
