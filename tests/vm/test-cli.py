@@ -24,7 +24,7 @@ suite = Suite(*BOTH)
 
 DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, OPERATOR = 0, 1, 2, 3, 4, 5, 7
 VM_COMMANDS = ('info', 'tasks', 'check', 'apply', 'revert', 'status', 'blocking', 'recover')
-COMMANDS = (*VM_COMMANDS, 'rehearse')
+COMMANDS = (*VM_COMMANDS, 'list', 'rehearse')
 # How long commands on a socket where nobody answers may take.
 NO_ANSWER_SECONDS = 40
 # The 1 s and 100 ms, with room for a busy host, which is asked some times.
@@ -160,8 +160,10 @@ MISUSE = (
     (('--core', 'a', '--backend', 'gdbstub', 'info'), '--backend'),
     (('--qmp', 'a', '--trap', 'magic', 'info'), 'magic'),
     (('--core', 'a', '--trap', 'spin', 'info'), '--trap'),
-    (('-c', 'qemu:///system', 'info'), '--connect'), (('-d', 'vm', 'info'), '--domain'),
-    (('list',), 'list'), (('info',), '--qmp'), (('info', 'x'), "'x'"), (('apply',), 'PATCH'),
+    (('-c', 'x:///y', '--qmp', 's', 'info'), '--connect'),
+    (('-d', 'vm', '--qmp', 's', 'info'), '--domain'), (('-d', 'v', '--core', 'f', 'info'), 'core'),
+    (('-d', 'vm', 'list'), 'list'), (('list', 'x'), "'x'"),
+    (('info',), '--qmp'), (('info', 'x'), "'x'"), (('apply',), 'PATCH'),
     (('apply', 'a', 'b'), "'b'"), (('apply', ''), 'PATCH'), (('revert',), 'NAME'),
     (('apply', 'a', '--timeout'), '--timeout'), (('apply', 'a', '--timeout', 'soon'), 'soon'),
     (('apply', 'a', '--timeout', '-1'), '-1'), (('apply', 'a', '--timeout', '1e9'), '1e9'),
@@ -233,7 +235,7 @@ def _():
         return done.stdout.split()
 
     assert offered('') == list(COMMANDS) and offered('--qmp', 'x', 'rev') == ['revert']
-    assert offered('-o', 'j') == ['json'] and offered('--co') == ['--core']
+    assert offered('-o', 'j') == ['json'] and offered('--cor') == ['--core']
     assert offered('tasks', '--st') == ['--stacks'] and offered('apply', '--accept', 'old') == \
         ['old-cold']
     assert offered('--core', f'{ROOT}/meson.b') == [f'{ROOT}/meson.build']

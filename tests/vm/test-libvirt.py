@@ -1,34 +1,102 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""hvpatch on domains of a real libvirt: found by name, UUID and id, listed, patched; refused where
-libvirt is at it; and who dies in the middle.
+"""hvpatch on domains of a real libvirt: found by name, UUID and number, listed, patched; refused
+where libvirt is at it; and whoever dies in the middle.
 """
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
-from libvirt import LibvirtGuest, bridges, daemon, hvpatch, main, missing, virsh
+from guest import hvpatch_path
+from libvirt import LibvirtGuest, bridges, daemon, hvpatch, main, virsh
 from tap import Skip, Suite
 
-DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, ROLLED_BACK, OPERATOR = 0, 1, 2, 3, 4, 5, 6, 7
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'fault'))
+from scene import MODULE, Scene, injecting  # pylint: disable=wrong-import-position
+
+DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, ROLLED_BACK, OPERATOR = range(8)
+# What an operation that somebody interfered with may end in.
+NAMED = (DONE, FAILED, BUSY, REFUSED, ROLLED_BACK, OPERATOR)
 NEW = 'hvpatch was here'
+# A request of hvpatch to its keeper, in the middle of apply: the loader is at work, or about to.
+MIDDLE = 20
+GONE_SECONDS = 5.0
+TEST_URI = 'test:///default'
+# Of no use but to be there.
+IDLE_UUID = '4f1c36bb-6f53-4c8f-8d4e-0a2f4b8a7f01'
+IDLE_DOMAIN = ("<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>"
+               "<memory unit='MiB'>16</memory>"
+               "<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>")
+# As virsh dominfo words custom-monitor.
+TAINT = 'custom monitor control commands issued'
 
 suite = Suite('6.1', guest_class=LibvirtGuest)
 
 
-@suite.case('info-OK')
+def parsed(result):
+    """Of hvpatch on no guest: its object, with the exit status."""
+    return result.returncode, json.loads(result.stdout)
+
+
+@contextlib.contextmanager
+def defined(guest, name):
+    """A further domain, which does not run."""
+    path = guest.path('idle.xml')
+    with open(path, 'w') as stream:
+        stream.write(IDLE_DOMAIN.format(name=name, uuid=IDLE_UUID))
+    virsh('define', path)
+    try:
+        yield
+    finally:
+        virsh('undefine', IDLE_UUID)
+
+
+def wait_no_bridges(timeout=3.0):
+    """Nobody is left who speaks to libvirt for us."""
+    deadline = time.monotonic() + timeout
+    while bridges():
+        assert time.monotonic() < deadline, bridges()
+        time.sleep(0.02)
+
+
+# --- looking and patching ---
+
+@suite.case('list-states-NO_TAINT')
+def _(guest):
+    assert hvpatch('list', '--states').returncode == DONE
+    names = hvpatch('complete', 'domains', output='table').stdout.split()
+    assert names == [guest.name], names
+    assert TAINT not in guest.taints(), guest.taints()
+
+
+@suite.case('info-TAINT_NAMED')
 def _(guest):
     result = guest.hvpatch('info')
     assert result.status == DONE and result.json['kernel']['release'] == guest.release, result
-    assert result.json['patchable'] is True, result
-    assert result.json['taint'] == 'custom-monitor', result
+    assert result.json['patchable'] is True and result.json['taint'] == 'custom-monitor', result
+    assert TAINT in guest.taints(), guest.taints()
     table = guest.hvpatch('info', output='table').stdout
     assert re.search(r'^taint +custom-monitor', table, re.MULTILINE), table
+    wait_no_bridges()
+
+
+@suite.case('by-name-uuid-and-id-FOUND')
+def _(guest):
+    for which in (guest.name, guest.uuid, guest.uuid.upper(), guest.id):
+        result = hvpatch('-d', which, 'info')
+        assert result.returncode == DONE, f'{which}: {result}'
+    uri = {'LIBVIRT_DEFAULT_URI': TEST_URI}
+    status, said = parsed(hvpatch('-d', guest.name, 'info', environment=uri))
+    assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
+    assert hvpatch('-c', 'qemu:///system', '-d', guest.name, 'info',
+                   environment=uri).returncode == DONE
 
 
 @suite.case('apply-status-revert-APPLIED')
@@ -42,10 +110,304 @@ def _(guest):
     assert guest.check('cat /proc/cmdline') == NEW
     result = guest.hvpatch('status')
     assert [patch['verified'] for patch in result.json['patches']] == [True], result
+    domain, = parsed(hvpatch('list'))[1]['domains']
+    assert [patch['name'] for patch in domain['patches']] == ['hvp_cmdline'], domain
     result = guest.hvpatch('revert', 'hvp_cmdline')
     assert result.status == DONE and result.json['result'] == 'reverted', result
     assert guest.check('cat /proc/cmdline') == before
     assert guest.state() == 'running'
+
+
+@suite.case('tasks-blocking-recover-OK')
+def _(guest):
+    tasks = guest.hvpatch('tasks', '--stacks')
+    assert tasks.status == DONE and len(tasks.json['tasks']) > 30, tasks
+    assert guest.hvpatch('blocking', guest.module('hvp_cmdline')).status == DONE
+    result = guest.hvpatch('recover')
+    assert result.status == DONE and result.json['recovered'] is False, result
+    assert guest.state() == 'running'
+
+
+@suite.case('list-ALL_DOMAINS')
+def _(guest):
+    with defined(guest, 'hvp-off'):
+        status, said = parsed(hvpatch('list'))
+        assert status == DONE and said['version'] == 1, said
+        running, off = said['domains']
+        assert running == {'name': guest.name, 'uuid': guest.uuid, 'id': int(guest.id),
+                           'state': 'running', 'kernel': guest.release, 'backend': 'gdbstub',
+                           'patchable': True, 'reasons': [], 'patches': []}, running
+        assert (off['name'], off['id'], off['state'], off['kernel'], off['patchable']) == \
+            ('hvp-off', None, 'shut off', None, False), off
+        assert off['reasons'] == ['domain hvp-off is shut off'], off
+        table = hvpatch('list', output='table').stdout
+        assert re.search(rf'^ *{guest.id} +{guest.name} +running +{guest.release} .*yes', table,
+                         re.MULTILINE), table
+        assert re.search(r'^ *- +hvp-off +shut off .*no: ', table, re.MULTILINE), table
+        states = parsed(hvpatch('list', '--states'))[1]['domains']
+        assert [domain['state'] for domain in states] == ['running', 'shut off'], states
+        assert states[0]['kernel'] is None, states
+
+
+# --- what cannot be found ---
+
+@suite.case('no-such-domain-NOT_FOUND')
+def _(guest):
+    for which in ('nobody', '4711', '00000000-0000-0000-0000-000000000001', ''):
+        status, said = parsed(hvpatch('-d', which, 'info'))
+        assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
+        assert f"'{which}'" in said['message'], said
+    with defined(guest, 'hvp-off'):
+        status, said = parsed(hvpatch('-d', 'hvp-off', 'info'))
+        assert (status, said['code']) == (REFUSED, 'CONFLICT') and 'shut off' in said['message']
+
+
+@suite.case('name-is-another-ones-id-AMBIGUOUS')
+def _(guest):
+    with defined(guest, guest.id):
+        status, said = parsed(hvpatch('-d', guest.id, 'info'))
+        assert (status, said['code']) == (NOT_APPLICABLE, 'AMBIGUOUS'), said
+
+
+@suite.case('no-daemon-NOT_FOUND')
+def _(guest):
+    for command in (('list',), ('-d', guest.name, 'info')):
+        status, said = parsed(hvpatch(*command, uri='qemu+unix:///system?socket=/nonexistent'))
+        assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
+        assert 'no connection to libvirt' in said['message'], said
+
+
+@suite.case('not-a-qemu-domain-UNSUPPORTED')
+def _(_guest):
+    status, said = parsed(hvpatch('list', uri=TEST_URI))
+    assert status == DONE, said
+    domain, = said['domains']
+    assert (domain['name'], domain['state'], domain['patchable']) == ('test', 'running', False)
+    assert 'not a QEMU domain' in domain['reasons'][0], domain
+    status, said = parsed(hvpatch('-d', 'test', 'info', uri=TEST_URI))
+    assert (status, said['code']) == (NOT_APPLICABLE, 'UNSUPPORTED'), said
+
+
+@suite.case('bridge-by-hand-USAGE')
+def _(_guest):
+    bridge = os.path.join(os.path.dirname(os.path.realpath(hvpatch_path())),
+                          'hvpatch-libvirt-monitor')
+    assert subprocess.run([bridge], stderr=subprocess.DEVNULL, check=False).returncode == USAGE
+
+
+# --- refused ---
+
+@suite.case('paused-CONFLICT')
+def _(guest):
+    virsh('suspend', guest.name)
+    try:
+        result = guest.hvpatch('apply', guest.module('hvp_cmdline'))
+        assert (result.status, result.json['code']) == (REFUSED, 'CONFLICT'), result
+        assert guest.state() == 'paused' and guest.qmp.status() == 'paused'
+        domain, = parsed(hvpatch('list'))[1]['domains']
+        assert domain['kernel'] == guest.release and domain['patchable'] is False, domain
+        assert guest.hvpatch('tasks').status == DONE
+        assert guest.state() == 'paused' and guest.qmp.status() == 'paused'
+    finally:
+        virsh('resume', guest.name)
+    assert guest.check('cat /proc/cmdline') != NEW
+
+
+@contextlib.contextmanager
+def slow_job(guest, *command):
+    """virsh COMMAND into a pipe that nobody empties, until the end of the block."""
+    pipe = guest.path('pipe')
+    os.mkfifo(pipe)
+    process = subprocess.Popen(['virsh', '-q', *(pipe if word is None else word
+                                                 for word in command)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        deadline = time.monotonic() + 10
+        while 'Operation' not in virsh('domjobinfo', guest.name, check=False):
+            if process.poll() is not None:
+                raise Skip(f'{command[0]} into a pipe: {process.stderr.read().strip()}')
+            assert time.monotonic() < deadline, 'the job does not begin'
+            time.sleep(0.05)
+        yield
+    finally:
+        virsh('domjobabort', guest.name, check=False)
+        os.close(reader)
+        process.communicate(timeout=30)
+        os.unlink(pipe)
+
+
+def assert_refused_by_job(guest, name):
+    result = guest.hvpatch('apply', guest.module('hvp_cmdline'))
+    assert (result.status, result.json['code']) == (BUSY, 'BUSY'), result
+    assert name in result.json['message'], result
+
+
+@suite.case('dump-runs-BUSY')
+def _(guest):
+    with slow_job(guest, 'dump', '--memory-only', guest.name, None):
+        assert_refused_by_job(guest, 'dump')
+    guest.wait_state('running')
+
+
+@suite.case('save-runs-BUSY')
+def _(guest):
+    with slow_job(guest, 'save', guest.name, None):
+        assert_refused_by_job(guest, 'save')
+    guest.wait_state('running')
+
+
+# --- whoever dies in the middle ---
+
+def settle_and_use(scene):
+    """By the keeper and one recover: all old or all new, and both commands work."""
+    scene.settle(time.monotonic())
+    wait_no_bridges()
+    scene.must('recover')
+    scene.assert_healthy(leftover_allowed=True)
+    scene.converge('apply')
+    scene.converge('revert')
+    scene.assert_healthy()
+    assert scene.guest.state() == 'running'
+
+
+@contextlib.contextmanager
+def frozen(scene, operation, number):
+    """hvpatch, stopped by a signal at its NUMBERth request to the keeper, or finished before."""
+    tool = scene.start(scene.command(operation), trace=injecting('sendto', number, 'SIGSTOP'))
+    try:
+        scene.wait_frozen(lambda: tool.poll() is None and tool.pid)
+        yield tool
+    finally:
+        if tool.poll() is None:
+            tool.kill()
+
+
+def thaw(scene, tool):
+    started = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(tool.pid, signal.SIGCONT)
+    status, said = scene.finish(tool)
+    return status, said, time.monotonic() - started
+
+
+@suite.case('hvpatch-killed-RUNS_WITHIN_A_SECOND', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    for number in (8, MIDDLE, 39):
+        tool = scene.start(scene.command('apply'), trace=injecting('sendto', number))
+        scene.finish(tool)
+        scene.settle(time.monotonic())
+        settle_and_use(scene)
+
+
+@suite.case('hvpatch-and-libvirtd-killed-RUNS_WITHIN_A_SECOND', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    for number in (MIDDLE, 39):
+        with frozen(scene, 'apply', number) as tool:
+            daemon.kill()
+            tool.kill()
+            killed_at = time.monotonic()
+            while guest.qmp.status() != 'running':
+                assert time.monotonic() < killed_at + 1, guest.qmp.status()
+                time.sleep(0.01)
+            daemon.start()
+        settle_and_use(scene)
+
+
+@suite.case('keeper-killed-too-RECOVERED', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    tool = scene.start(scene.command('apply'), keeper_trace=injecting('writev', 8, 'SIGSTOP'))
+    keeper = scene.wait_frozen(lambda: tool.poll() is None and scene.keeper_pid())
+    tool.kill()
+    os.kill(keeper, signal.SIGKILL)
+    scene.finish(tool)
+    wait_no_bridges()
+    scene.must('recover')
+    settle_and_use(scene)
+
+
+@suite.case('bridge-killed-NAMED_STATE', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        for pid in bridges():
+            os.kill(pid, signal.SIGKILL)
+        status, said, _ = thaw(scene, tool)
+        assert status in NAMED, f'{status}: {said}'
+    settle_and_use(scene)
+
+
+@suite.case('libvirtd-restarted-NAMED_STATE', timeout=300)
+def _(guest):
+    scene = Scene(guest)
+    for delay in (0.05, 0.2, 0.35):
+        tool = scene.start(scene.command('apply'))
+        while not scene.keeper_pid() and tool.poll() is None:
+            time.sleep(0.005)
+        time.sleep(delay)
+        daemon.kill()
+        daemon.start()
+        status, said = scene.finish(tool)
+        assert status in NAMED, f'{status}: {said}'
+        print(f'# after {delay} s: exit status {status}')
+        settle_and_use(scene)
+
+
+@suite.case('libvirtd-gone-NAMED_STATE', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        daemon.kill()
+        status, said, _ = thaw(scene, tool)
+        assert status in NAMED, f'{status}: {said}'
+        assert guest.qmp.status() == 'running'
+        daemon.start()
+    settle_and_use(scene)
+
+
+@suite.case('libvirtd-hangs-NAMED_STATE', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        daemon.freeze()
+        timer = threading.Timer(3, daemon.thaw)
+        timer.start()
+        status, said, _ = thaw(scene, tool)
+        timer.join()
+        assert status in NAMED, f'{status}: {said}'
+    settle_and_use(scene)
+
+
+@suite.case('destroyed-VM_GONE')
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        virsh('destroy', guest.name)
+        status, said, seconds = thaw(scene, tool)
+    assert status == FAILED and '"VM_GONE"' in said, f'exit status {status}: {said}'
+    assert seconds < GONE_SECONDS, seconds
+    wait_no_bridges()
+    guest.start_again()
+
+
+@suite.case('started-anew-meanwhile-VM_GONE')
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        virsh('destroy', guest.name)
+        guest.start_again()
+        events = guest.qmp.take_events()
+        status, said, _ = thaw(scene, tool)
+    assert status == FAILED and '"VM_GONE"' in said, f'exit status {status}: {said}'
+    wait_no_bridges()
+    # Nothing was sent to the new one.
+    assert 'STOP' not in events + guest.qmp.take_events()
+    labels = [device['label'] for device in guest.qmp.execute('query-chardev')]
+    assert 'hvpatch-gdb' not in labels and guest.state() == 'running', labels
+    assert guest.hvpatch('status').json['patches'] == []
 
 
 if __name__ == '__main__':
