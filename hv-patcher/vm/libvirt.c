@@ -14,6 +14,7 @@
 #define MAX_NAME_BYTES 128
 #define MAX_COMMAND_LINE_BYTES (1U << 20)
 #define MAX_DOMAINS 100000
+#define CONNECT_USEC (10 * G_USEC_PER_SEC)
 #define SYSTEM_FOLDER "/run/libvirt/qemu"
 
 struct HvpLibvirt {
@@ -115,24 +116,89 @@ static bool set_domain_error(const HvpLibvirtDomain *self, GError **error)
 
 /* --- connections --- */
 
-HvpLibvirt *hvp_libvirt_connect(const char *uri, GError **error)
+static bool open_connection(HvpLibvirt *self, const char *uri, GError **error)
 {
-	g_autoptr(HvpLibvirt) self = g_new0(HvpLibvirt, 1);
 	char *own;
 
 	self->connection = virConnectOpen(uri);
-	if (self->connection == NULL) {
-		hvp_libvirt_set_error(error, "no connection to libvirt");
-		return NULL;
-	}
+	if (self->connection == NULL)
+		return hvp_libvirt_set_error(error, "no connection to libvirt");
 	own = virConnectGetURI(self->connection);
-	if (own == NULL) {
-		hvp_libvirt_set_error(error, "the connection's URI");
-		return NULL;
-	}
+	if (own == NULL)
+		return hvp_libvirt_set_error(error, "the connection's URI");
 	self->uri = g_strdup(own);
 	free(own);
-	return g_steal_pointer(&self);
+	return true;
+}
+
+/* A connection in the making, by a thread; freed by whoever of both is the last to need it. */
+typedef struct {
+	GMutex mutex;
+	GCond cond;
+	char *uri;
+	HvpLibvirt *result;
+	GError *reason;
+	bool is_over, is_abandoned;
+} Opening;
+
+static void opening_free(Opening *self)
+{
+	g_mutex_clear(&self->mutex);
+	g_cond_clear(&self->cond);
+	g_free(self->uri);
+	hvp_libvirt_free(self->result);
+	g_clear_error(&self->reason);
+	g_free(self);
+}
+
+static gpointer run_opening(gpointer data)
+{
+	Opening *self = data;
+	g_autoptr(HvpLibvirt) libvirt = g_new0(HvpLibvirt, 1);
+	GError *reason = NULL;
+	bool ok = open_connection(libvirt, self->uri, &reason);
+	bool is_abandoned;
+
+	g_mutex_lock(&self->mutex);
+	self->result = ok ? g_steal_pointer(&libvirt) : NULL;
+	self->reason = reason;
+	self->is_over = true;
+	is_abandoned = self->is_abandoned;
+	g_cond_signal(&self->cond);
+	g_mutex_unlock(&self->mutex);
+	if (is_abandoned)
+		opening_free(self);
+	return NULL;
+}
+
+/* A daemon that hangs still takes connections, and libvirt waits for it without end. */
+HvpLibvirt *hvp_libvirt_connect(const char *uri, GError **error)
+{
+	gint64 end_usec = g_get_monotonic_time() + CONNECT_USEC;
+	Opening *opening = g_new0(Opening, 1);
+	HvpLibvirt *result;
+	bool is_over;
+
+	g_mutex_init(&opening->mutex);
+	g_cond_init(&opening->cond);
+	opening->uri = g_strdup(uri);
+	g_thread_unref(g_thread_new("libvirt", run_opening, opening));
+	g_mutex_lock(&opening->mutex);
+	while (!opening->is_over && g_cond_wait_until(&opening->cond, &opening->mutex, end_usec))
+		;
+	is_over = opening->is_over;
+	opening->is_abandoned = !is_over;
+	g_mutex_unlock(&opening->mutex);
+	/* Then it is the thread's. */
+	if (!is_over) {
+		hvp_error_set(error, HVP_ERROR_TIMED_OUT, "libvirt does not answer");
+		return NULL;
+	}
+	result = g_steal_pointer(&opening->result);
+	if (result == NULL)
+		g_propagate_error(error, g_steal_pointer(&opening->reason));
+	opening_free(opening);
+	return result;
 }
 
 void hvp_libvirt_free(HvpLibvirt *self)

@@ -24,7 +24,10 @@
 typedef struct HvpLibvirt HvpLibvirt;
 typedef struct HvpLibvirtDomain HvpLibvirtDomain;
 
-/* Connects to @uri; NULL: where LIBVIRT_DEFAULT_URI or libvirt's configuration say. */
+/*
+ * Connects to @uri; NULL: where LIBVIRT_DEFAULT_URI or libvirt's configuration say. TIMED_OUT: no
+ * answer within 10 s.
+ */
 HvpLibvirt *hvp_libvirt_connect(const char *uri, GError **error);
 
 /* Disconnects once no domain is left; NULL is fine. */
