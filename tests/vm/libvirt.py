@@ -186,6 +186,11 @@ class LibvirtGuest(Guest):
         self._boot()
         self.mark_dmesg()
 
+    def wait_for_boot(self):
+        """After a reset: the same QEMU, another kernel."""
+        self._channel.wait_for_hello(self._boot_timeout)
+        self.mark_dmesg()
+
     def _close_lines(self):
         for line in (self._channel, self.qmp):
             if line:

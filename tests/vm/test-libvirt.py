@@ -28,6 +28,7 @@ NEW = 'hvpatch was here'
 # A request of hvpatch to its keeper, in the middle of apply: the loader is at work, or about to.
 MIDDLE = 20
 GONE_SECONDS = 5.0
+HANGS_SECONDS = 15.0
 TEST_URI = 'test:///default'
 # Of no use but to be there.
 IDLE_UUID = '4f1c36bb-6f53-4c8f-8d4e-0a2f4b8a7f01'
@@ -115,7 +116,7 @@ def _(guest):
     result = guest.hvpatch('revert', 'hvp_cmdline')
     assert result.status == DONE and result.json['result'] == 'reverted', result
     assert guest.check('cat /proc/cmdline') == before
-    assert guest.state() == 'running'
+    assert virsh('domstate', '--reason', guest.name) == 'running (unpaused)'
 
 
 @suite.case('tasks-blocking-recover-OK')
@@ -175,6 +176,19 @@ def _(guest):
         status, said = parsed(hvpatch(*command, uri='qemu+unix:///system?socket=/nonexistent'))
         assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
         assert 'no connection to libvirt' in said['message'], said
+
+
+@suite.case('daemon-hangs-TIMED_OUT')
+def _(guest):
+    daemon.freeze()
+    try:
+        started = time.monotonic()
+        status, said = parsed(hvpatch('-d', guest.name, 'info'))
+        assert (status, said['code']) == (BUSY, 'TIMED_OUT'), said
+        assert time.monotonic() - started < HANGS_SECONDS
+    finally:
+        daemon.thaw()
+    assert hvpatch('-d', guest.name, 'info').returncode == DONE
 
 
 @suite.case('not-a-qemu-domain-UNSUPPORTED')
@@ -294,7 +308,7 @@ def thaw(scene, tool):
 @suite.case('hvpatch-killed-RUNS_WITHIN_A_SECOND', timeout=240)
 def _(guest):
     scene = Scene(guest)
-    for number in (8, MIDDLE, 39):
+    for number in (MIDDLE, 39):
         tool = scene.start(scene.command('apply'), trace=injecting('sendto', number))
         scene.finish(tool)
         scene.settle(time.monotonic())
@@ -343,7 +357,7 @@ def _(guest):
 @suite.case('libvirtd-restarted-NAMED_STATE', timeout=300)
 def _(guest):
     scene = Scene(guest)
-    for delay in (0.05, 0.2, 0.35):
+    for delay in (0.1, 0.3):
         tool = scene.start(scene.command('apply'))
         while not scene.keeper_pid() and tool.poll() is None:
             time.sleep(0.005)
@@ -379,6 +393,36 @@ def _(guest):
         timer.join()
         assert status in NAMED, f'{status}: {said}'
     settle_and_use(scene)
+
+
+# --- what its owner does in the middle ---
+
+@suite.case('suspended-meanwhile-STAYS_PAUSED', timeout=240)
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        # The keeper ends a stop that outlives its budget.
+        deadline = time.monotonic() + 3
+        while guest.qmp.status() != 'running' and time.monotonic() < deadline:
+            time.sleep(0.02)
+        virsh('suspend', guest.name)
+        status, said, _ = thaw(scene, tool)
+    assert status in NAMED and status != DONE, f'{status}: {said}'
+    assert guest.qmp.status() == 'paused' and guest.state() == 'paused', guest.state()
+    virsh('resume', guest.name)
+    settle_and_use(scene)
+
+
+@suite.case('reset-meanwhile-NAMED_STATE', timeout=300)
+def _(guest):
+    scene = Scene(guest)
+    with frozen(scene, 'apply', MIDDLE) as tool:
+        virsh('reset', guest.name)
+        status, said, _ = thaw(scene, tool)
+    assert status in NAMED and status != DONE, f'{status}: {said}'
+    wait_no_bridges()
+    guest.wait_for_boot()
+    settle_and_use(Scene(guest))
 
 
 @suite.case('destroyed-VM_GONE')
