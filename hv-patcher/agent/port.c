@@ -95,8 +95,15 @@ static char *path_of(const char *filename)
 	return end > filename ? g_strndup(filename, (gsize)(end - filename)) : NULL;
 }
 
-static bool find_socket(HvpQmp *qmp, const char *wanted, HvpDeadline deadline, char **ret_path,
-			GError **error)
+/* What one of query-chardev says. */
+typedef struct {
+	char *path; /* of a server socket; NULL: something else */
+	bool is_open;
+} Chardev;
+
+/* *@ret_chardev stays as it is where there is none of label @wanted. */
+static bool find_chardev(HvpQmp *qmp, const char *wanted, HvpDeadline deadline,
+			 Chardev *ret_chardev, GError **error)
 {
 	g_autoptr(JsonNode) answer = hvp_qmp_execute(qmp, "query-chardev", NULL, deadline, error);
 	JsonArray *chardevs = answer ? hvp_qmp_as_array(answer, "query-chardev", error) : NULL;
@@ -111,19 +118,52 @@ static bool find_socket(HvpQmp *qmp, const char *wanted, HvpDeadline deadline, c
 		if (chardev == NULL || !hvp_qmp_member_string(chardev, "label", &label, error) ||
 		    !hvp_qmp_member_string(chardev, "filename", &filename, error))
 			return false;
-		if (strcmp(label, wanted) == 0)
-			*ret_path = path_of(filename);
+		if (strcmp(label, wanted) != 0)
+			continue;
+		g_free(ret_chardev->path);
+		ret_chardev->path = path_of(filename);
+		if (!hvp_qmp_member_bool(chardev, "frontend-open", &ret_chardev->is_open, NULL))
+			ret_chardev->is_open = false;
 	}
+	return true;
+}
+
+/* *@ret_label: that of the port, NULL where there is none. */
+static bool find_port(HvpQmp *qmp, HvpDeadline deadline, char **ret_label, GError **error)
+{
+	*ret_label = NULL;
+	for (guint i = 0; i < G_N_ELEMENTS(folders) && *ret_label == NULL; i++)
+		if (!find_label(qmp, folders[i], deadline, ret_label, error))
+			return false;
 	return true;
 }
 
 bool hvp_port_find(HvpQmp *qmp, HvpDeadline deadline, char **ret_path, GError **error)
 {
 	g_autofree char *label = NULL;
+	Chardev chardev = { 0 };
+	bool ok;
 
 	*ret_path = NULL;
-	for (guint i = 0; i < G_N_ELEMENTS(folders) && label == NULL; i++)
-		if (!find_label(qmp, folders[i], deadline, &label, error))
-			return false;
-	return label == NULL || find_socket(qmp, label, deadline, ret_path, error);
+	ok = find_port(qmp, deadline, &label, error) &&
+	     (label == NULL || find_chardev(qmp, label, deadline, &chardev, error));
+	if (ok)
+		*ret_path = g_steal_pointer(&chardev.path);
+	g_free(chardev.path);
+	return ok;
+}
+
+bool hvp_port_read_state(HvpQmp *qmp, HvpDeadline deadline, HvpPortState *ret_state, GError **error)
+{
+	g_autofree char *label = NULL;
+	Chardev chardev = { 0 };
+	bool ok = find_port(qmp, deadline, &label, error) &&
+		  (label == NULL || find_chardev(qmp, label, deadline, &chardev, error));
+
+	if (ok)
+		*ret_state = label == NULL     ? HVP_PORT_ABSENT
+			     : chardev.is_open ? HVP_PORT_OPEN
+					       : HVP_PORT_CLOSED;
+	g_free(chardev.path);
+	return ok;
 }

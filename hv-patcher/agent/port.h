@@ -12,3 +12,14 @@
  */
 bool hvp_port_find(HvpQmp *qmp, HvpDeadline deadline, char **ret_path,
 		   GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+typedef enum {
+	HVP_PORT_ABSENT,
+	HVP_PORT_CLOSED, /* nobody in the guest has it open */
+	HVP_PORT_OPEN,
+} HvpPortState;
+
+/* Whether the VM has the port, whatever is behind it, and somebody in the guest is at it. Asks
+ * only. */
+bool hvp_port_read_state(HvpQmp *qmp, HvpDeadline deadline, HvpPortState *ret_state,
+			 GError **error) G_GNUC_WARN_UNUSED_RESULT;

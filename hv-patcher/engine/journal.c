@@ -18,7 +18,7 @@ struct HvpJournal {
 	char *path;
 };
 
-static char *journal_folder(void)
+char *hvp_journal_folder(void)
 {
 	if (geteuid() == 0)
 		return g_strdup(SYSTEM_FOLDER);
@@ -100,7 +100,7 @@ static bool open_file(HvpJournal *self, GError **error)
 HvpJournal *hvp_journal_open(const HvpMachine *machine, const char *where, GError **error)
 {
 	g_autoptr(HvpJournal) self = g_new0(HvpJournal, 1);
-	g_autofree char *folder = where ? g_strdup(where) : journal_folder();
+	g_autofree char *folder = where ? g_strdup(where) : hvp_journal_folder();
 	g_autofree char *name = g_strdup_printf("%d-%" G_GUINT64_FORMAT SUFFIX,
 						(int)hvp_machine_get_pid(machine),
 						hvp_machine_get_start_time(machine));

@@ -45,6 +45,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpJournalState, hvp_journal_state_free)
 /* The state of a journal that says only that a keeper was attached. */
 HvpJournalState *hvp_journal_state_new_attached(void);
 
+/* Where all journals are; the caller's. */
+char *hvp_journal_folder(void);
+
 /*
  * Opens and locks the journal of @machine in folder @where (NULL: where all journals are). BUSY:
  * another hvpatch, or its keeper, works on it.

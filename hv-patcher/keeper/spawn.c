@@ -33,3 +33,8 @@ int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error)
 	close(ends[0]);
 	return -1;
 }
+
+char *hvp_spawn_find_keeper(GError **error)
+{
+	return hvp_program_find(&keeper_program, error);
+}

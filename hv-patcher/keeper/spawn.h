@@ -12,3 +12,6 @@
  * all the same shows as the socket's end.
  */
 int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error);
+
+/* The file that would be started; the caller's. NOT_FOUND. */
+char *hvp_spawn_find_keeper(GError **error);

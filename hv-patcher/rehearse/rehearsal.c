@@ -38,10 +38,9 @@ static char *plugin_beside_ours(void)
 }
 
 /* QEMU would say of a missing one no more than that it cannot be opened. */
-static char *find_plugin(const HvpRehearsalOrder *order, GError **error)
+char *hvp_rehearsal_find_plugin(const char *path, GError **error)
 {
-	const char *named = order->plugin_path ? order->plugin_path
-					       : secure_getenv("HVPATCH_PLUGIN");
+	const char *named = path ? path : secure_getenv("HVPATCH_PLUGIN");
 	g_autofree char *beside = plugin_beside_ours();
 
 	if (named != NULL && access(named, R_OK) == 0)
@@ -71,7 +70,7 @@ static char *make_word(void)
 static bool boot(Rehearsal *self, GError **error)
 {
 	const HvpRehearsalOrder *order = self->order;
-	g_autofree char *plugin = find_plugin(order, error);
+	g_autofree char *plugin = hvp_rehearsal_find_plugin(order->plugin_path, error);
 	g_autofree char *word = make_word();
 	const HvpInitramfsOrder contents = { .initrd_path = order->initrd_path,
 					     .workload_path = order->workload_path,

@@ -45,3 +45,9 @@ typedef struct {
  * is in it. Needs a process of one thread. Blocks as long as guest and deadlines take.
  */
 HvpReport *hvp_rehearsal_run(const HvpRehearsalOrder *order, const HvpPatch *patch, GError **error);
+
+/*
+ * The plugin that guests would get: @path where it is not NULL, else as above; the caller's.
+ * NOT_FOUND.
+ */
+char *hvp_rehearsal_find_plugin(const char *path, GError **error);

@@ -40,10 +40,10 @@ static char *quote(const char *text)
 }
 
 /* The answer to @command as an object, owned through @ret_node. */
-static JsonObject *query_object(HvpMachine *self, const char *command, HvpDeadline deadline,
+static JsonObject *query_object(HvpQmp *qmp, const char *command, HvpDeadline deadline,
 				JsonNode **ret_node, GError **error)
 {
-	g_autoptr(JsonNode) node = hvp_qmp_execute(self->qmp, command, NULL, deadline, error);
+	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
 	JsonObject *object = node != NULL ? hvp_qmp_as_object(node, command, error) : NULL;
 
 	if (object != NULL)
@@ -51,10 +51,10 @@ static JsonObject *query_object(HvpMachine *self, const char *command, HvpDeadli
 	return object;
 }
 
-static JsonArray *query_array(HvpMachine *self, const char *command, HvpDeadline deadline,
+static JsonArray *query_array(HvpQmp *qmp, const char *command, HvpDeadline deadline,
 			      JsonNode **ret_node, GError **error)
 {
-	g_autoptr(JsonNode) node = hvp_qmp_execute(self->qmp, command, NULL, deadline, error);
+	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
 	JsonArray *array = node != NULL ? hvp_qmp_as_array(node, command, error) : NULL;
 
 	if (array != NULL)
@@ -65,7 +65,7 @@ static JsonArray *query_array(HvpMachine *self, const char *command, HvpDeadline
 static bool ask_version(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self, "query-version", deadline, &node, error);
+	JsonObject *answer = query_object(self->qmp, "query-version", deadline, &node, error);
 	JsonObject *version = NULL;
 	gint64 major, minor, micro;
 
@@ -84,7 +84,7 @@ static bool ask_version(HvpMachine *self, HvpDeadline deadline, GError **error)
 static bool ask_target(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self, "query-target", deadline, &node, error);
+	JsonObject *answer = query_object(self->qmp, "query-target", deadline, &node, error);
 	g_autofree char *quoted = NULL;
 	const char *arch;
 
@@ -100,7 +100,7 @@ static bool ask_target(HvpMachine *self, HvpDeadline deadline, GError **error)
 static bool ask_accelerator(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self, "query-kvm", deadline, &node, error);
+	JsonObject *answer = query_object(self->qmp, "query-kvm", deadline, &node, error);
 	bool enabled;
 
 	if (answer == NULL || !hvp_qmp_member_bool(answer, "enabled", &enabled, error))
@@ -146,7 +146,7 @@ static bool check_distinct(GArray *vcpus, GError **error)
 static bool ask_vcpus(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(self, "query-cpus-fast", deadline, &node, error);
+	JsonArray *list = query_array(self->qmp, "query-cpus-fast", deadline, &node, error);
 	guint count;
 
 	if (list == NULL)
@@ -166,7 +166,7 @@ static bool ask_vcpus(HvpMachine *self, HvpDeadline deadline, GError **error)
 }
 
 /* The process that thread @thread_id belongs to. */
-static bool read_thread_group(pid_t thread_id, pid_t *ret_pid, GError **error)
+bool hvp_machine_read_thread_group(pid_t thread_id, pid_t *ret_pid, GError **error)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)thread_id);
 	g_autofree char *text = NULL;
@@ -192,7 +192,8 @@ static bool find_process(HvpMachine *self, GError **error)
 	for (guint i = 0; i < self->vcpus->len; i++) {
 		pid_t pid = 0;
 
-		if (!read_thread_group(g_array_index(self->vcpus, Vcpu, i).thread_id, &pid, error))
+		if (!hvp_machine_read_thread_group(hvp_machine_get_vcpu_thread_id(self, i), &pid,
+						   error))
 			return false;
 		if (i > 0 && pid != self->pid)
 			return hvp_error_set(error, HVP_ERROR_NOT_FOUND,
@@ -546,7 +547,7 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
 			       GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(self, "query-chardev", deadline, &node, error);
+	JsonArray *list = query_array(self->qmp, "query-chardev", deadline, &node, error);
 	bool leftover = false;
 
 	if (list == NULL)
@@ -567,12 +568,12 @@ static char *describe_job(const char *kind, const char *status)
 }
 
 /* "status" of what @command answers, when it is not one of @resting. */
-static bool find_busy_status(HvpMachine *self, const char *command, const char *kind,
+static bool find_busy_status(HvpQmp *qmp, const char *command, const char *kind,
 			     const char *const *resting, HvpDeadline deadline, char **ret_job,
 			     GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self, command, deadline, &node, error);
+	JsonObject *answer = query_object(qmp, command, deadline, &node, error);
 	const char *status;
 
 	*ret_job = NULL;
@@ -588,26 +589,26 @@ static bool find_busy_status(HvpMachine *self, const char *command, const char *
 	return true;
 }
 
-static bool find_migration(HvpMachine *self, HvpDeadline deadline, char **ret_job, GError **error)
+static bool find_migration(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
 {
 	static const char *const resting[] = {"none", "completed", "cancelled", "failed", NULL};
 
-	return find_busy_status(self, "query-migrate", "migration", resting, deadline, ret_job,
+	return find_busy_status(qmp, "query-migrate", "migration", resting, deadline, ret_job,
 				error);
 }
 
-static bool find_dump(HvpMachine *self, HvpDeadline deadline, char **ret_job, GError **error)
+static bool find_dump(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
 {
 	static const char *const resting[] = {"none", "completed", "failed", NULL};
 
-	return find_busy_status(self, "query-dump", "dump", resting, deadline, ret_job, error);
+	return find_busy_status(qmp, "query-dump", "dump", resting, deadline, ret_job, error);
 }
 
 /* Of the jobs only snapshot-save, -load and -delete touch RAM; the rest are the disks'. */
-static bool find_snapshot(HvpMachine *self, HvpDeadline deadline, char **ret_job, GError **error)
+static bool find_snapshot(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(self, "query-jobs", deadline, &node, error);
+	JsonArray *list = query_array(qmp, "query-jobs", deadline, &node, error);
 
 	*ret_job = NULL;
 	if (list == NULL)
@@ -629,9 +630,9 @@ static bool find_snapshot(HvpMachine *self, HvpDeadline deadline, char **ret_job
 }
 
 /* Post-copy and background snapshots hold one; a page they own may block its reader. */
-static bool find_userfaultfd(HvpMachine *self, char **ret_job, GError **error)
+static bool find_userfaultfd(pid_t pid, char **ret_job, GError **error)
 {
-	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)self->pid);
+	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)pid);
 	g_autoptr(GDir) directory = g_dir_open(folder, 0, NULL);
 	const char *name;
 
@@ -639,7 +640,7 @@ static bool find_userfaultfd(HvpMachine *self, char **ret_job, GError **error)
 	if (directory == NULL)
 		return hvp_error_set(error, HVP_ERROR_PERMISSION,
 				     "the descriptors of process %d cannot be listed",
-				     (int)self->pid);
+				     (int)pid);
 	while (*ret_job == NULL && (name = g_dir_read_name(directory)) != NULL) {
 		g_autofree char *path = g_build_filename(folder, name, NULL);
 		char target[PATH_MAX] = {0};
@@ -651,16 +652,22 @@ static bool find_userfaultfd(HvpMachine *self, char **ret_job, GError **error)
 	return true;
 }
 
-bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
-			      GError **error)
+bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
+			     GError **error)
 {
 	g_autofree char *job = NULL;
 
-	if (!find_migration(self, deadline, &job, error) ||
-	    (job == NULL && !find_dump(self, deadline, &job, error)) ||
-	    (job == NULL && !find_snapshot(self, deadline, &job, error)) ||
-	    (job == NULL && !find_userfaultfd(self, &job, error)))
+	if (!find_migration(qmp, deadline, &job, error) ||
+	    (job == NULL && !find_dump(qmp, deadline, &job, error)) ||
+	    (job == NULL && !find_snapshot(qmp, deadline, &job, error)) ||
+	    (job == NULL && !find_userfaultfd(pid, &job, error)))
 		return false;
 	*ret_job = g_steal_pointer(&job);
 	return true;
+}
+
+bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
+			      GError **error)
+{
+	return hvp_machine_ask_ram_job(self->qmp, self->pid, deadline, ret_job, error);
 }

@@ -110,3 +110,11 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
  */
 bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
 			      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same, asked of QEMU @pid where there is no HvpMachine. */
+bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
+			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The process that thread @thread_id belongs to. NOT_FOUND: it is not visible from here. */
+bool hvp_machine_read_thread_group(pid_t thread_id, pid_t *ret_pid,
+				   GError **error) G_GNUC_WARN_UNUSED_RESULT;

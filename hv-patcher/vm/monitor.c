@@ -87,3 +87,8 @@ HvpQmp *hvp_monitor_connect(const HvpMonitor *self, HvpDeadline deadline, GError
 	what = g_strdup_printf("domain %s", self->name);
 	return hvp_qmp_negotiate(fd, what, deadline, error);
 }
+
+char *hvp_monitor_find_bridge(GError **error)
+{
+	return hvp_program_find(&bridge_program, error);
+}

@@ -37,3 +37,6 @@ const char *hvp_monitor_get_name(const HvpMonitor *self);
  * as CONFLICT.
  */
 HvpQmp *hvp_monitor_connect(const HvpMonitor *self, HvpDeadline deadline, GError **error);
+
+/* The program that would be started for a domain; the caller's. NOT_FOUND. */
+char *hvp_monitor_find_bridge(GError **error);

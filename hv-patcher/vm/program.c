@@ -19,7 +19,7 @@ static char *file_beside_ours(const char *name)
 	return folder ? g_build_filename(folder, name, NULL) : NULL;
 }
 
-static char *find_file(const HvpProgram *program, GError **error)
+char *hvp_program_find(const HvpProgram *program, GError **error)
 {
 	const char *named = secure_getenv(program->variable);
 	g_autofree char *beside = NULL;
@@ -97,7 +97,7 @@ static char **make_arguments(const HvpProgram *program, const char *const *argum
 bool hvp_program_start(const HvpProgram *program, const char *const *arguments, const int *fds,
 		       guint fd_count, GError **error)
 {
-	g_autofree char *file = find_file(program, error);
+	g_autofree char *file = hvp_program_find(program, error);
 	g_autofree char **all = make_arguments(program, arguments);
 	pid_t child;
 

@@ -23,6 +23,9 @@ typedef struct {
 	const char *variable; /* of the environment: another file to run as it */
 } HvpProgram;
 
+/* Which file @program is; the caller's. NOT_FOUND. */
+char *hvp_program_find(const HvpProgram *program, GError **error);
+
 /*
  * Starts @program with @arguments (NULL-terminated, its own name not among them; may be NULL) and
  * copies of @fds[@fd_count]; its standard streams are /dev/null. NOT_FOUND: there is no such

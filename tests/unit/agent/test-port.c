@@ -109,6 +109,47 @@ static void test_no_socket(void)
 	}
 }
 
+static void check_state(const ScriptedStep *steps, gsize count, HvpPortState expected)
+{
+	HvpPortState state = HVP_PORT_ABSENT;
+	ScriptedQmp server;
+	HvpQmp *qmp = hvp_qmp_new_from_fd(scripted_start(&server, steps, count));
+
+	g_assert_true(hvp_port_read_state(qmp, hvp_deadline_in(10 * G_USEC_PER_SEC), &state, NULL));
+	hvp_qmp_free(qmp);
+	scripted_finish(&server);
+	g_assert_cmpint(state, ==, expected);
+}
+
+static void test_state(void)
+{
+	static const ScriptedStep none[] = { LIST(NAMED, "[]"), LIST(ANONYMOUS, "[]") };
+	static const struct {
+		const char *member;
+		HvpPortState expected;
+	} states[] = {
+		{ "", HVP_PORT_CLOSED },
+		{ ",\"frontend-open\":false", HVP_PORT_CLOSED },
+		{ ",\"frontend-open\":3", HVP_PORT_CLOSED },
+		{ ",\"frontend-open\":true", HVP_PORT_OPEN },
+	};
+
+	check_state(none, G_N_ELEMENTS(none), HVP_PORT_ABSENT);
+	for (guint i = 0; i < G_N_ELEMENTS(states); i++) {
+		g_autofree char *answer = g_strdup_printf(
+			"{\"return\":[{\"label\":\"ch\",\"filename\":\"pty\"%s}],\"id\":@ID@}\n",
+			states[i].member);
+		const ScriptedStep steps[] = {
+			LIST(NAMED, PORT),
+			GET(NAMED "/p0", "name", OURS),
+			GET(NAMED "/p0", "chardev", "\"ch\""),
+			{ "\"execute\":\"query-chardev\"", answer },
+		};
+
+		check_state(steps, G_N_ELEMENTS(steps), states[i].expected);
+	}
+}
+
 static void test_refused(void)
 {
 	static const ScriptedStep steps[] = {
@@ -129,6 +170,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/port/without-id-FOUND", test_found_without_id);
 	g_test_add_func("/port/other-devices-NONE", test_none);
 	g_test_add_func("/port/no-socket-NONE", test_no_socket);
+	g_test_add_func("/port/absent-closed-open-STATE", test_state);
 	g_test_add_func("/port/refused-CONFLICT", test_refused);
 	return g_test_run();
 }
