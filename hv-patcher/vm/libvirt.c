@@ -15,6 +15,7 @@
 #define MAX_COMMAND_LINE_BYTES (1U << 20)
 #define MAX_DOMAINS 100000
 #define CONNECT_USEC (10 * G_USEC_PER_SEC)
+#define MAX_XML_BYTES (16U << 20)
 #define SYSTEM_FOLDER "/run/libvirt/qemu"
 
 struct HvpLibvirt {
@@ -214,6 +215,19 @@ void hvp_libvirt_free(HvpLibvirt *self)
 const char *hvp_libvirt_get_uri(const HvpLibvirt *self)
 {
 	return self->uri;
+}
+
+bool hvp_libvirt_read_versions(const HvpLibvirt *self, HvpLibvirtVersions *ret_versions,
+			       GError **error)
+{
+	HvpLibvirtVersions versions = { 0 };
+
+	if (virConnectGetLibVersion(self->connection, &versions.library_version) < 0)
+		return hvp_libvirt_set_error(error, "the daemon's version");
+	if (virConnectGetVersion(self->connection, &versions.hypervisor_version) < 0)
+		versions.hypervisor_version = 0;
+	*ret_versions = versions;
+	return true;
 }
 
 /* qemu+ssh://HOST/system and the like; a host that is this one is not told apart. */
@@ -525,4 +539,79 @@ bool hvp_libvirt_domain_check_process(const HvpLibvirtDomain *self, pid_t pid, G
 		return hvp_error_set(error, HVP_ERROR_CONFLICT,
 				     "process %d is not the domain's QEMU on this host", (int)pid);
 	return check_pid_file(self, pid, error);
+}
+
+static bool is_process_of(const HvpLibvirtDomain *self, pid_t pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+	g_autofree char *text = NULL;
+	gsize length_bytes;
+
+	return g_file_get_contents(path, &text, &length_bytes, NULL) &&
+	       length_bytes <= MAX_COMMAND_LINE_BYTES && has_uuid(text, length_bytes, self->uuid);
+}
+
+static bool read_pid_file(const HvpLibvirtDomain *self, pid_t *ret_pid)
+{
+	g_autofree char *path = pid_file(self);
+	g_autofree char *text = NULL;
+	guint64 said;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return false;
+	said = g_ascii_strtoull(text, NULL, 10);
+	*ret_pid = (pid_t)MIN(said, G_MAXINT);
+	return said > 0 && said <= G_MAXINT && is_process_of(self, *ret_pid);
+}
+
+bool hvp_libvirt_domain_find_process(const HvpLibvirtDomain *self, pid_t *ret_pid, GError **error)
+{
+	g_autoptr(GDir) processes = NULL;
+	const char *name;
+	pid_t found = 0;
+
+	if (read_pid_file(self, ret_pid))
+		return true;
+	processes = g_dir_open("/proc", 0, NULL);
+	while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
+		guint64 pid;
+
+		if (!g_ascii_string_to_unsigned(name, 10, 1, G_MAXINT, &pid, NULL) ||
+		    !is_process_of(self, (pid_t)pid))
+			continue;
+		if (found != 0)
+			return hvp_error_set(error, HVP_ERROR_AMBIGUOUS,
+					     "both process %d and %d have the domain's UUID",
+					     (int)found, (int)pid);
+		found = (pid_t)pid;
+	}
+	if (found == 0)
+		return hvp_error_set(error, HVP_ERROR_NOT_FOUND,
+				     "the domain's QEMU is not visible from here: it runs in "
+				     "another PID namespace or on another host");
+	*ret_pid = found;
+	return true;
+}
+
+/* --- the configuration --- */
+
+char *hvp_libvirt_domain_read_xml(const HvpLibvirtDomain *self, GError **error)
+{
+	char *xml = virDomainGetXMLDesc(self->domain, 0);
+	char *own = NULL;
+
+	if (xml == NULL)
+		set_domain_error(self, error);
+	else if (strnlen(xml, MAX_XML_BYTES + 1) > MAX_XML_BYTES)
+		hvp_error_set(error, HVP_ERROR_BAD_DATA, "the domain's XML is over %u bytes long",
+			      MAX_XML_BYTES);
+	else
+		own = g_strdup(xml);
+	free(xml);
+	return own;
+}
+
+bool hvp_libvirt_domain_is_persistent(const HvpLibvirtDomain *self)
+{
+	return virDomainIsPersistent(self->domain) == 1;
 }

@@ -43,6 +43,15 @@ bool hvp_libvirt_check_reachable(const HvpLibvirt *self, GError **error) G_GNUC_
 /* Its URI; borrowed. */
 const char *hvp_libvirt_get_uri(const HvpLibvirt *self);
 
+/* What answers at the other end. Versions as numbers: 8.2.1 is 8002001. */
+typedef struct {
+	gulong library_version;	   /* the daemon's libvirt */
+	gulong hypervisor_version; /* of its default QEMU; 0: not known */
+} HvpLibvirtVersions;
+
+bool hvp_libvirt_read_versions(const HvpLibvirt *self, HvpLibvirtVersions *ret_versions,
+			       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* The domain whose name, UUID or number @which is. AMBIGUOUS: it is the name of one and the
  * number of another. */
 HvpLibvirtDomain *hvp_libvirt_find(HvpLibvirt *self, const char *which, GError **error);
@@ -87,6 +96,20 @@ bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self,
  */
 bool hvp_libvirt_domain_check_process(const HvpLibvirtDomain *self, pid_t pid,
 				      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Its QEMU on this host, by libvirt's pid file or, where that is not to be seen, by its UUID on a
+ * command line; no monitor command is sent. NOT_FOUND: no such process is visible from here.
+ * AMBIGUOUS: several have that UUID.
+ */
+bool hvp_libvirt_domain_find_process(const HvpLibvirtDomain *self, pid_t *ret_pid,
+				     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Its XML as it is now, secrets left out; the caller's. BAD_DATA: too long to be one. */
+char *hvp_libvirt_domain_read_xml(const HvpLibvirtDomain *self, GError **error);
+
+/* Whether it has a configuration that outlives it; false where that is not told. */
+bool hvp_libvirt_domain_is_persistent(const HvpLibvirtDomain *self);
 
 /* Sets @error from the last error of libvirt in this thread, behind @what; always false. */
 bool hvp_libvirt_set_error(GError **error, const char *what);
