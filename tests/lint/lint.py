@@ -32,7 +32,8 @@ MAY_INCLUDE = {
     "agent": {"base", "vm"},
     "engine": LEFT_OF_CALL | {"agent", "call"},
     "rehearse": LEFT_OF_CALL | {"agent", "call", "engine"},
-    "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
+    "doctor": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
+    "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor"},
     "daemon": LEFT_OF_CALL | {"agent", "call", "engine"},
 }
 # They run elsewhere and share only message layouts with the host side.
