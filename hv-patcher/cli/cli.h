@@ -62,6 +62,7 @@ bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_blocking(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_doctor(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_list(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);

@@ -27,6 +27,8 @@ const HvpCliCommand hvp_cli_commands[] = {
 	{ "recover", NULL, "Finishes what a killed hvpatch left.", hvp_cli_recover, false },
 	{ "list", NULL, "Lists libvirt's domains: kernel, patches, whether they can be patched.",
 	  hvp_cli_list, false },
+	{ "doctor", NULL, "Says what host and VM lack for hvpatch, and what mends it.",
+	  hvp_cli_doctor, false },
 	{ "rehearse", "PATCH", "Tries a patch out in a throw-away guest and reports.",
 	  hvp_cli_rehearse, false },
 	{ NULL },
