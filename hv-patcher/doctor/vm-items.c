@@ -6,7 +6,6 @@
 #define CHANNEL                 \
 	"<channel type='unix'>" \
 	"<target type='virtio' name='org.hvpatch.agent.0'/></channel>"
-#define SERIAL_CONTROLLER "<controller type='virtio-serial'/>"
 #define MEMORY_BACKING \
 	"<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
 
@@ -274,19 +273,27 @@ static void add_memory(GPtrArray *items, const HvpFactsHost *host, const HvpFact
 					 "ram,share=on,size=SIZE -machine memory-backend=ram"));
 }
 
-/* Two devices at most; each goes into the running domain, and its configuration if it has one. */
+/*
+ * Into the running domain, and its configuration if it has one. libvirt makes the controller that
+ * a channel needs, but cannot plug one into a domain that runs.
+ */
 static char *attach_channel(const HvpFactsHost *host, const HvpFactsVm *vm)
 {
 	g_autofree char *attach = virsh(host, vm, "attach-device");
-	const char *where = vm->is_active ? vm->is_persistent ? "--live --config" : "--live"
-					  : "--config";
-	g_autofree char *channel = g_strdup_printf("echo \"" CHANNEL "\" | %s /dev/stdin %s",
-						   attach, where);
+	bool is_live = vm->is_active && vm->has_serial_controller;
+	const char *where = !vm->is_persistent ? "--live"
+			    : is_live	       ? "--live --config"
+					       : "--config";
 
-	if (vm->has_serial_controller)
-		return g_steal_pointer(&channel);
-	return g_strdup_printf("echo \"" SERIAL_CONTROLLER "\" | %s /dev/stdin %s\n%s", attach,
-			       where, channel);
+	if (!is_live && !vm->is_persistent)
+		return g_strdup(
+			"# add to <devices>, and create the domain anew (it has no "
+			"virtio-serial controller, which cannot be plugged in):\n# " CHANNEL);
+	return g_strdup_printf("echo \"" CHANNEL "\" | %s /dev/stdin %s%s", attach, where,
+			       vm->is_active && !is_live
+				       ? "   # then shut it down and start it: it has no "
+					 "virtio-serial controller, which cannot be plugged in"
+				       : "");
 }
 
 static void add_agent(GPtrArray *items, const HvpFactsHost *host, const HvpFactsVm *vm)

@@ -413,6 +413,17 @@ static void agent_absent_transient(Facts *self)
 	self->vm.is_persistent = false;
 }
 
+static void agent_absent_plugged(Facts *self)
+{
+	agent_absent(self);
+	self->vm.is_persistent = false;
+}
+
+static void agent_absent_cold(Facts *self)
+{
+	self->vm.agent = HVP_FACTS_AGENT_ABSENT;
+}
+
 static void agent_absent_off(Facts *self)
 {
 	vm_off(self);
@@ -556,8 +567,10 @@ static const Case cases[] = {
 	{ "agent absent", agent_absent, WARNING, 0, "no channel",
 	  "attach-device " UUID " /dev/stdin --live --config" },
 	{ "agent transient", agent_absent_transient, WARNING, 0, "no channel",
-	  "<controller type='virtio-serial'/>\" | virsh -c 'qemu:///system' attach-device " UUID
-	  " /dev/stdin --live\n" },
+	  "create the domain anew" },
+	{ "agent plugged", agent_absent_plugged, WARNING, 0, "no channel", "/dev/stdin --live" },
+	{ "agent cold", agent_absent_cold, WARNING, 0, "no channel",
+	  "/dev/stdin --config   # then shut it down" },
 	{ "agent off", agent_absent_off, WARNING, 5, "no channel", "/dev/stdin --config" },
 	{ "agent untold", agent_untold, UNKNOWN, 0, "not told", NULL },
 	{ "nested", nothing, OK, 0, "cannot have", NULL },
