@@ -20,6 +20,7 @@ void hvp_manifest_free(HvpManifest *self)
 		return;
 	g_strfreev(self->patterns);
 	g_strfreev(self->standing);
+	g_strfreev(self->cves);
 	g_free(self);
 }
 
@@ -28,6 +29,7 @@ static HvpManifest *manifest_new(void)
 	HvpManifest *self = g_new0(HvpManifest, 1);
 
 	self->standing = g_new0(char *, 1);
+	self->cves = g_new0(char *, 1);
 	return self;
 }
 
@@ -89,19 +91,29 @@ static bool read_kthreads(HvpManifest *self, JsonObject *object, const char *lab
 	       set_bad(label, error, reason->message);
 }
 
-static bool read_standing(HvpManifest *self, JsonObject *object, const char *label, GError **error)
+typedef struct {
+	const char *name;
+	guint max_count;
+	const char *not_an_array;
+	const char *too_many;
+	const char *not_a_name;
+} ListRule;
+
+/* Replaces @list by the member that @rule names, if it is there. */
+static bool read_list(char ***list, const ListRule *rule, JsonObject *object, const char *label,
+		      GError **error)
 {
-	JsonNode *node = json_object_get_member(object, "standing");
+	JsonNode *node = json_object_get_member(object, rule->name);
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
 	JsonArray *array;
 
 	if (node == NULL)
 		return true;
 	if (!JSON_NODE_HOLDS_ARRAY(node))
-		return set_bad(label, error, "\"standing\" is not an array");
+		return set_bad(label, error, rule->not_an_array);
 	array = json_node_get_array(node);
-	if (json_array_get_length(array) > HVP_MANIFEST_MAX_STANDING)
-		return set_bad(label, error, "\"standing\" names too many functions");
+	if (json_array_get_length(array) > rule->max_count)
+		return set_bad(label, error, rule->too_many);
 	for (guint i = 0; i < json_array_get_length(array); i++) {
 		JsonNode *element = json_array_get_element(array, i);
 		bool is_text = JSON_NODE_HOLDS_VALUE(element) &&
@@ -109,23 +121,38 @@ static bool read_standing(HvpManifest *self, JsonObject *object, const char *lab
 
 		if (!is_text ||
 		    !hvp_text_is_name(json_node_get_string(element), HVP_MANIFEST_MAX_NAME_BYTES))
-			return set_bad(label, error, "\"standing\" has what is no function's name");
+			return set_bad(label, error, rule->not_a_name);
 		g_ptr_array_add(names, g_strdup(json_node_get_string(element)));
 	}
 	g_ptr_array_add(names, NULL);
-	g_strfreev(self->standing);
-	self->standing = (char **)g_ptr_array_free(g_steal_pointer(&names), FALSE);
+	g_strfreev(*list);
+	*list = (char **)g_ptr_array_free(g_steal_pointer(&names), FALSE);
 	return true;
+}
+
+static bool read_lists(HvpManifest *self, JsonObject *object, const char *label, GError **error)
+{
+	static const ListRule standing = { "standing", HVP_MANIFEST_MAX_STANDING,
+					   "\"standing\" is not an array",
+					   "\"standing\" names too many functions",
+					   "\"standing\" has what is no function's name" };
+	static const ListRule cves = { "cves", HVP_MANIFEST_MAX_CVES, "\"cves\" is not an array",
+				       "\"cves\" are too many",
+				       "\"cves\" has what is no CVE's number" };
+
+	return read_list(&self->standing, &standing, object, label, error) &&
+	       read_list(&self->cves, &cves, object, label, error);
 }
 
 static bool check_members(JsonObject *object, const char *label, GError **error)
 {
+	static const char *const known[] = { "kthreads", "standing", "cves", NULL };
 	g_autoptr(GList) members = json_object_get_members(object);
 
 	for (GList *member = members; member != NULL; member = member->next) {
 		g_autofree char *quoted = NULL;
 
-		if (strcmp(member->data, "kthreads") == 0 || strcmp(member->data, "standing") == 0)
+		if (g_strv_contains(known, member->data))
 			continue;
 		quoted = hvp_text_escape(member->data, HVP_TEXT_TERMINATED, MAX_QUOTED_BYTES);
 		return hvp_error_set(error, HVP_ERROR_BAD_DATA, "%s: \"%s\" is not known", label,
@@ -156,7 +183,7 @@ HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char
 	if (root == NULL)
 		return NULL;
 	object = json_node_get_object(root);
-	if (!check_members(object, label, error) || !read_standing(self, object, label, error) ||
+	if (!check_members(object, label, error) || !read_lists(self, object, label, error) ||
 	    !read_kthreads(self, object, label, error))
 		return NULL;
 	return g_steal_pointer(&self);

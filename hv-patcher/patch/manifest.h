@@ -5,9 +5,10 @@
  * whatever builds patches. Strict: what is not known is refused.
  *
  *   { "kthreads": "any" | "refuse" | "parked" | "parked=PATTERN,...",
- *     "standing": [ "function" | "module:function", ... ] }
+ *     "standing": [ "function" | "module:function", ... ],
+ *     "cves": [ "CVE-2026-12345", ... ] }
  *
- * Both are optional. Standing are functions whose locals would outlive the switch in a thread
+ * All are optional. Standing are functions whose locals would outlive the switch in a thread
  * that never leaves them, such as the main loop that calls a replaced function.
  */
 #pragma once
@@ -20,6 +21,7 @@
 #define HVP_MANIFEST_MAX_BYTES (64U << 10)
 #define HVP_MANIFEST_MAX_PATTERNS 64U
 #define HVP_MANIFEST_MAX_STANDING 256U
+#define HVP_MANIFEST_MAX_CVES 64U
 #define HVP_MANIFEST_MAX_PATTERN_BYTES 63U
 #define HVP_MANIFEST_MAX_NAME_BYTES 255U
 
@@ -34,6 +36,7 @@ typedef struct {
 	HvpKthreadsPolicy kthreads;
 	char **patterns; /* of PARKED: of names, with * and ?; NULL: none */
 	char **standing; /* "function" or "module:function"; never NULL */
+	char **cves;	 /* what the patch mends, for people; never NULL */
 } HvpManifest;
 
 /*

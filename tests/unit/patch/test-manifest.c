@@ -13,7 +13,8 @@ static void test_read(void)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(HvpManifest) manifest = parse("{\"kthreads\":\"parked=kworker/*,md?\","
-						"\"standing\":[\"md_thread\",\"raid1:raid1d\"]}",
+						"\"standing\":[\"md_thread\",\"raid1:raid1d\"],"
+						"\"cves\":[\"CVE-2026-12345\"]}",
 						&error);
 
 	g_assert_no_error(error);
@@ -24,6 +25,8 @@ static void test_read(void)
 	g_assert_cmpstr(manifest->standing[0], ==, "md_thread");
 	g_assert_cmpstr(manifest->standing[1], ==, "raid1:raid1d");
 	g_assert_null(manifest->standing[2]);
+	g_assert_cmpstr(manifest->cves[0], ==, "CVE-2026-12345");
+	g_assert_null(manifest->cves[1]);
 	g_assert_true(hvp_manifest_check(manifest, &error));
 }
 
@@ -85,6 +88,8 @@ static void test_malformed(void)
 		"{\"kthreads\":\"parked=a b\"}",
 		"{\"standing\":{}}",
 		"{\"standing\":[7]}",
+		"{\"cves\":\"CVE-2026-12345\"}",
+		"{\"cves\":[\"\"]}",
 		"{\"standing\":[\"\"]}",
 		"{\"standing\":[\"a b\"]}",
 		"{\"standing\":[[\"a\"]]}",
@@ -116,6 +121,7 @@ static void test_too_much(void)
 		many("{\"kthreads\":\"parked=a", ",a", HVP_MANIFEST_MAX_PATTERNS, "\"}"),
 		many("{\"kthreads\":\"parked=", "a", HVP_MANIFEST_MAX_PATTERN_BYTES + 1, "\"}"),
 		many("{\"standing\":[\"a\"", ",\"a\"", HVP_MANIFEST_MAX_STANDING, "]}"),
+		many("{\"cves\":[\"a\"", ",\"a\"", HVP_MANIFEST_MAX_CVES, "]}"),
 		many("{\"standing\":[\"", "a", HVP_MANIFEST_MAX_NAME_BYTES + 1, "\"]}"),
 	};
 
