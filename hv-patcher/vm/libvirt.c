@@ -2,13 +2,13 @@
 #include "vm/libvirt.h"
 
 #include <errno.h>
-#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/text.h"
+#include "vm/libvirt-private.h"
 
 #define MAX_QUOTED_BYTES 512
 #define MAX_NAME_BYTES 128
@@ -17,18 +17,6 @@
 #define CONNECT_USEC (10 * G_USEC_PER_SEC)
 #define MAX_XML_BYTES (16U << 20)
 #define SYSTEM_FOLDER "/run/libvirt/qemu"
-
-struct HvpLibvirt {
-	virConnectPtr connection;
-	char *uri;
-};
-
-struct HvpLibvirtDomain {
-	virDomainPtr domain;
-	char *name;
-	char uuid[VIR_UUID_STRING_BUFLEN];
-	int id;
-};
 
 static char *quote(const char *text, gsize max_bytes)
 {
@@ -107,7 +95,7 @@ bool hvp_libvirt_set_error(GError **error, const char *what)
 	return hvp_error_set(error, code_of(reason), "%s: %s", what, words);
 }
 
-static bool set_domain_error(const HvpLibvirtDomain *self, GError **error)
+bool hvp_libvirt_set_domain_error(const HvpLibvirtDomain *self, GError **error)
 {
 	g_autofree char *name = quote(self->name, MAX_NAME_BYTES);
 	g_autofree char *what = g_strdup_printf("domain %s", name);
@@ -408,7 +396,7 @@ GPtrArray *hvp_libvirt_list(HvpLibvirt *self, GError **error)
 static bool read_state(const HvpLibvirtDomain *self, int *ret_state, GError **error)
 {
 	return virDomainGetState(self->domain, ret_state, NULL, 0) == 0 ||
-	       set_domain_error(self, error);
+	       hvp_libvirt_set_domain_error(self, error);
 }
 
 static const char *state_name(int state)
@@ -476,7 +464,7 @@ bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self, GError **erro
 	const char *job;
 
 	if (virDomainGetJobStats(self->domain, &type, &parameters, &count, 0) < 0)
-		return set_domain_error(self, error);
+		return hvp_libvirt_set_domain_error(self, error);
 	(void)virTypedParamsGetInt(parameters, count, VIR_DOMAIN_JOB_OPERATION, &operation);
 	virTypedParamsFree(parameters, count);
 	job = type == VIR_DOMAIN_JOB_NONE ? NULL : ram_operation(operation);
