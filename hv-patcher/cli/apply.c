@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/apply.h"
 
+#include "cli/note.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/result.h"
@@ -44,23 +45,14 @@ static HvpManifest *open_manifest(const char *path, const char *kthreads, GError
 	return manifest && hvp_manifest_check(manifest, error) ? g_steal_pointer(&manifest) : NULL;
 }
 
-static HvpResult *run(HvpCli *cli, const char *path, const char *kthreads, HvpOptions *options,
+static HvpResult *run(HvpCli *cli, const HvpPatch *patch, const HvpOptions *options,
 		      HvpTarget **ret_target, GError **error)
 {
-	g_autoptr(HvpManifest) manifest = open_manifest(path, kthreads, error);
-	HvpResult *result;
-	g_autoptr(HvpPatch) patch = manifest ? hvp_patch_open(path, error) : NULL;
-
-	if (patch == NULL)
-		return NULL;
-	options->manifest = manifest;
 	*ret_target = hvp_cli_open(cli, error);
 	if (*ret_target == NULL || !hvp_cli_check_backend(*ret_target, error))
 		return NULL;
 	hvp_cli_find_agent(cli, *ret_target);
-	result = hvp_apply(*ret_target, patch, options, error);
-	options->manifest = NULL;
-	return result;
+	return hvp_apply(*ret_target, patch, options, error);
 }
 
 bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
@@ -69,6 +61,8 @@ bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
 	HvpOptions options = { .progress = hvp_cli_progress_show, .progress_data = &progress };
 	g_auto(HvpCliLimits) limits = { 0 };
 	g_autofree char *path = NULL, *kthreads = NULL;
+	g_autoptr(HvpManifest) manifest = NULL;
+	g_autoptr(HvpPatch) patch = NULL;
 	g_autoptr(HvpTarget) target = NULL;
 	g_autoptr(HvpResult) result = NULL;
 	g_autoptr(GError) reason = NULL;
@@ -76,8 +70,12 @@ bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
 	if (!parse(cli, arguments, &limits, &options, &kthreads, &path, error) ||
 	    !hvp_cli_limits_read(&limits, &options, error))
 		return false;
-	result = run(cli, path, kthreads, &options, &target, &reason);
+	options.manifest = manifest = open_manifest(path, kthreads, &reason);
+	patch = manifest ? hvp_patch_open(path, &reason) : NULL;
+	if (patch != NULL)
+		result = run(cli, patch, &options, &target, &reason);
 	hvp_cli_progress_end(&progress);
 	hvp_cli_result_show(cli, "apply", target, result, reason);
+	hvp_cli_note_update(cli, target, patch, manifest, result);
 	return true;
 }

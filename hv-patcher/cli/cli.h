@@ -22,8 +22,12 @@ typedef struct {
 	char *core_path;
 	char *domain;
 	char *connect_uri; /* libvirt's; NULL: libvirt's default */
+	/* What hvp_cli_open found domain to be; NULL: nothing yet, or no domain. */
+	char *found_uri;
+	char *found_uuid;
+	int found_id;
 	char *oracle_path; /* "none": use none; NULL: as HVPATCH_ORACLE says */
-	char *agent_path; /* "none": use none; NULL: look for it */
+	char *agent_path;  /* "none": use none; NULL: look for it */
 	HvpTargetBackend backend;
 	HvpKeeperTrapKind trap_kind;
 	HvpCliOutput output;
@@ -72,7 +76,7 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
  * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM. Of a
  * domain also errors of vm/libvirt.h; BUSY: the command changes it, and libvirt moves its RAM.
  */
-HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error);
+HvpTarget *hvp_cli_open(HvpCli *cli, GError **error);
 
 /* Attaches to @domain, which runs, of @libvirt. */
 HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,

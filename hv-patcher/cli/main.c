@@ -122,6 +122,8 @@ int main(int argc, char **argv)
 	g_free(cli.core_path);
 	g_free(cli.domain);
 	g_free(cli.connect_uri);
+	g_free(cli.found_uri);
+	g_free(cli.found_uuid);
 	g_free(cli.agent_path);
 	g_free(cli.oracle_path);
 	return finish_output(cli.exit_status);

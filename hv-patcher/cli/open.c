@@ -46,14 +46,19 @@ HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 }
 
 /* The connection to libvirt is closed again: a daemon that hangs later is not waited for. */
-static HvpTarget *find_domain(const HvpCli *cli, GError **error)
+static HvpTarget *find_domain(HvpCli *cli, GError **error)
 {
 	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(cli->connect_uri, error);
 	g_autoptr(HvpLibvirtDomain) domain = NULL;
 
 	if (libvirt != NULL)
 		domain = hvp_libvirt_find(libvirt, cli->domain, error);
-	return domain ? hvp_cli_open_domain(cli, libvirt, domain, error) : NULL;
+	if (domain == NULL)
+		return NULL;
+	cli->found_uri = g_strdup(hvp_libvirt_get_uri(libvirt));
+	cli->found_uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
+	cli->found_id = hvp_libvirt_domain_get_id(domain);
+	return hvp_cli_open_domain(cli, libvirt, domain, error);
 }
 
 static HvpTarget *open_core(const HvpCli *cli, GError **error)
@@ -65,7 +70,7 @@ static HvpTarget *open_core(const HvpCli *cli, GError **error)
 	return target;
 }
 
-HvpTarget *hvp_cli_open(const HvpCli *cli, GError **error)
+HvpTarget *hvp_cli_open(HvpCli *cli, GError **error)
 {
 	if (cli->qmp_path != NULL)
 		return set_up_vm(cli, hvp_target_open_qmp(cli->qmp_path, error), error);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/note.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -43,5 +44,6 @@ bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error)
 		return false;
 	done = recovery ? hvp_transaction_describe_recovery(recovery) : g_strdup("");
 	show(cli, done);
+	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
 	return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/revert.h"
 
+#include "cli/note.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/result.h"
@@ -40,5 +41,6 @@ bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error)
 	result = run(cli, name, &options, &target, &reason);
 	hvp_cli_progress_end(&progress);
 	hvp_cli_result_show(cli, "revert", target, result, reason);
+	hvp_cli_note_update(cli, target, NULL, NULL, result);
 	return true;
 }

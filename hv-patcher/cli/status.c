@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/applied.h"
 
+#include "cli/note.h"
 #include "cli/options.h"
 #include "cli/show.h"
 
@@ -147,5 +148,6 @@ bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error)
 	else
 		show_table(target, patches);
 	cli->exit_status = exit_status_of(patches);
+	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
 	return true;
 }
