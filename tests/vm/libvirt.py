@@ -31,7 +31,7 @@ from tap import Skip
 URI = 'qemu:///system'
 TOOLS = ('libvirtd', 'virsh', 'unshare', 'mount')
 INSIDE = 'HVPATCH_TEST_LIBVIRT'
-FOLDERS = ('/etc/libvirt', '/run/libvirt', '/run/hvpatch', '/var/lib/libvirt',
+FOLDERS = ('/etc/libvirt', '/run/libvirt', '/run/hvpatch', '/var/lib/hvpatch', '/var/lib/libvirt',
            '/var/cache/libvirt', '/var/log/libvirt')
 CONFIGURATION = {
     '/etc/libvirt/libvirtd.conf': ('unix_sock_group = "root"\nauth_unix_rw = "none"\n'

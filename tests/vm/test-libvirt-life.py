@@ -1,0 +1,233 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A domain's life with patches: what its metadata say and whether that is true after a reboot, save
+and restore, a revert to a snapshot.
+"""
+
+import json
+import os
+import re
+import shutil
+import struct
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+from channel import Channel
+from guest import Guest
+from libvirt import LibvirtGuest, main, virsh
+from qmp import Qmp
+from tap import Suite
+
+DONE, FAILED = 0, 1
+NEW = 'hvpatch was here'
+URN = 'urn:hvpatch:domain:1'
+NAME = 'hvp_cmdline'
+CVE = 'CVE-2026-12345'
+# Where memory goes with a snapshot.
+DISK = ("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>"
+        "<target dev='sda' bus='sata'/></disk><controller type='sata'/>")
+DISK_BYTES = 1 << 30
+CLUSTER_BITS = 16
+HELLO_SECONDS = 60
+# Whose name wants to be XML of its own.
+HOSTILE = "x'/><applied name=\"&lt;evil\"/><a b='\x01\n"
+
+
+def make_disk(path):
+    """An empty qcow2 (QEMU's docs/interop/qcow2.txt): qemu-img would be one more package. Clusters:
+    header, table of reference counts, their block, L1 table."""
+    cluster = 1 << CLUSTER_BITS
+    header = struct.pack('>4sIQIIQIIQQIIQQQQII', b'QFI\xfb', 3, 0, 0, CLUSTER_BITS, DISK_BYTES, 0,
+                         DISK_BYTES * 8 // cluster ** 2, 3 * cluster, cluster, 1, 0, 0, 0, 0, 0, 4,
+                         104)
+    with open(path, 'wb') as stream:
+        for part in (header, struct.pack('>Q', 2 * cluster), struct.pack('>4H', 1, 1, 1, 1), b''):
+            stream.write(part.ljust(cluster, b'\0'))
+
+
+class LifeGuest(LibvirtGuest):
+    """A persistent domain with a disk for snapshots. It can do without the test's own lines for a
+    while: after a restore there is another QEMU behind them."""
+
+    def _xml(self):
+        make_disk(self.path('disk.qcow2'))
+        devices = DISK.format(self.path('disk.qcow2')) + '</devices>'
+        return super()._xml().replace('</devices>', devices)
+
+    def _boot(self):
+        virsh('define', self.path('domain.xml'))
+        super()._boot()
+
+    def stop(self):
+        super().stop()
+        if self.name:
+            virsh('undefine', self.name, '--snapshots-metadata', '--managed-save', check=False)
+
+    def reconnect(self):
+        """To the QEMU that goes on from where another one was."""
+        self._close_lines()
+        self._next_violation = self._final = 0
+        self.qmp = Qmp(self.path('test.qmp'), timeout=20)
+        self._channel = Channel(self.path('channel'), timeout=20)
+
+    def wait_rebooted(self):
+        self._channel.wait_for_hello(HELLO_SECONDS)
+        self.qmp.take_events()
+        self.mark_dmesg()
+
+    def patched(self):
+        return self.check('cat /proc/cmdline') == NEW
+
+    def metadata(self, *options):
+        """The element of ours; None if there is none."""
+        text = virsh('metadata', self.name, URN, *options, check=False)
+        return ElementTree.fromstring(text) if text else None
+
+    def noted(self, kind='applied', *options):
+        """The attributes of what the metadata say is applied, or installed."""
+        element = self.metadata(*options)
+        return [] if element is None else [dict(item.attrib) for item in element
+                                           if item.tag.rpartition('}')[2] == kind]
+
+    def set_stale(self, text=f'<patches><applied name="{NAME}" by="nobody"/></patches>'):
+        virsh('metadata', self.name, URN, '--key', 'hvpatch', '--live', '--set', text)
+
+
+suite = Suite('6.1', guest_class=LifeGuest, oracle=False)
+
+
+def status_of(guest):
+    """Names of the patches that are in force."""
+    result = guest.hvpatch('status')
+    assert result.status == DONE and not result.stderr, result
+    return [patch['name'] for patch in result.json['patches'] if patch['verified']]
+
+
+def apply(guest, path=None, **options):
+    result = guest.hvpatch('apply', path or guest.module(NAME), **options)
+    assert result.status == DONE and not result.stderr, result
+    return result
+
+
+def revert(guest):
+    result = guest.hvpatch('revert', NAME)
+    assert result.status == DONE and not result.stderr, result
+
+
+# --- metadata ---
+
+@suite.case('metadata-SHOWN_AND_GONE')
+def _(guest):
+    path = shutil.copy(guest.module(NAME), guest.folder)
+    with open(path.replace('.ko', '.hvpatch.json'), 'w') as stream:
+        json.dump({'cves': [CVE]}, stream)
+    result = apply(guest, path, environment={'SUDO_USER': 'alice'})
+    noted, = guest.noted()
+    assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', noted.pop('at')), noted
+    assert noted == {'name': NAME, 'sha256': result.json['sha256'], 'cves': CVE, 'by': 'root',
+                     'uid': '0', 'sudo_user': 'alice',
+                     'pause_usec': str(result.json['pause_usec'])}, noted
+    assert URN in virsh('dumpxml', guest.name)
+    assert guest.metadata('--config') is None
+    before = guest.metadata()
+    assert status_of(guest) == [NAME]
+    assert ElementTree.tostring(guest.metadata()) == ElementTree.tostring(before)
+    revert(guest)
+    assert guest.metadata() is None and URN not in virsh('dumpxml', guest.name)
+
+
+@suite.case('hostile-text-ESCAPED')
+def _(guest):
+    apply(guest, environment={'SUDO_USER': HOSTILE})
+    noted, = guest.noted()
+    assert noted['name'] == NAME and noted['sudo_user'] == \
+        HOSTILE.replace('\x01', r'\x01').replace('\n', r'\x0a'), noted
+    revert(guest)
+
+
+@suite.case('stale-CORRECTED')
+def _(guest):
+    guest.set_stale()
+    assert status_of(guest) == [] and guest.metadata() is None
+    guest.set_stale('<something-else/>')
+    assert status_of(guest) == [] and guest.metadata() is None
+    apply(guest)
+    virsh('metadata', guest.name, URN, '--live', '--remove')
+    assert status_of(guest) == [NAME]
+    noted, = guest.noted()
+    # Who it was is not known any more.
+    assert noted['name'] == NAME and 'by' not in noted and 'pause_usec' not in noted, noted
+    guest.set_stale()
+    revert(guest)
+    assert guest.metadata() is None
+
+
+@suite.case('job-in-the-way-WARNED')
+def _(guest):
+    guest.set_stale()
+    os.mkfifo(guest.path('slow'))
+    pipe = os.open(guest.path('slow'), os.O_RDWR)
+    save = threading.Thread(target=virsh, args=('save', guest.name, guest.path('slow')),
+                            kwargs={'check': False})
+    save.start()
+    try:
+        while 'Time elapsed' not in virsh('domjobinfo', guest.name):
+            time.sleep(0.05)
+        result = guest.hvpatch('status')
+        assert result.status == DONE and result.json['patches'] == [], result
+        assert 'warning: ' in result.stderr and 5 < result.seconds < 20, result
+    finally:
+        virsh('domjobabort', guest.name)
+        os.close(pipe)
+        save.join()
+    guest.wait_state('running')
+    assert status_of(guest) == [] and guest.metadata() is None
+
+
+# --- what happens to domains ---
+
+@suite.case('reset-CORRECTED')
+def _(guest):
+    apply(guest)
+    virsh('reset', guest.name)
+    guest.wait_rebooted()
+    assert guest.noted() != [] and status_of(guest) == []
+    assert guest.metadata() is None and not guest.patched()
+
+
+@suite.case('save-restore-TRUE')
+def _(guest):
+    apply(guest)
+    before, = guest.noted()
+    virsh('save', guest.name, guest.path('state'))
+    virsh('restore', guest.path('state'))
+    guest.reconnect()
+    assert guest.patched()
+    assert status_of(guest) == [NAME] and guest.noted() == [before]
+    revert(guest)
+    assert guest.metadata() is None and not guest.patched()
+
+
+@suite.case('snapshot-revert-CORRECTED')
+def _(guest):
+    virsh('snapshot-create-as', guest.name, 'before')
+    apply(guest)
+    before, = guest.noted()
+    virsh('snapshot-create-as', guest.name, 'after')
+    virsh('snapshot-revert', guest.name, 'before')
+    guest.reconnect()
+    guest.set_stale()
+    assert not guest.patched()
+    assert status_of(guest) == [] and guest.metadata() is None
+    virsh('snapshot-revert', guest.name, 'after')
+    guest.reconnect()
+    assert guest.patched()
+    assert status_of(guest) == [NAME] and guest.noted()[0]['name'] == NAME
+    assert guest.noted() == [before], guest.noted()
+    revert(guest)
+    assert guest.metadata() is None and not guest.patched()
+
+
+if __name__ == '__main__':
+    main(suite)
