@@ -189,7 +189,7 @@ HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char
 	return g_steal_pointer(&self);
 }
 
-static char *path_beside(const char *path)
+char *hvp_manifest_path_beside(const char *path)
 {
 	gsize length = strlen(path);
 
@@ -200,7 +200,7 @@ static char *path_beside(const char *path)
 
 HvpManifest *hvp_manifest_open_beside(const char *path, GError **error)
 {
-	g_autofree char *beside = path_beside(path);
+	g_autofree char *beside = hvp_manifest_path_beside(path);
 	g_autoptr(GError) reason = NULL;
 	g_autoptr(GBytes) bytes = hvp_source_read(beside, HVP_MANIFEST_MAX_BYTES, &reason);
 	g_autofree char *text = NULL;

@@ -39,6 +39,9 @@ typedef struct {
 	char **cves;	 /* what the patch mends, for people; never NULL */
 } HvpManifest;
 
+/* Where the manifest of the module at @path lies, if there is one; the caller's. */
+char *hvp_manifest_path_beside(const char *path);
+
 /*
  * Reads the one that belongs to the module at @path; an empty one where there is no such file.
  * BAD_DATA naming what is wrong with it; PERMISSION, INVALID_ARGUMENT as of any file.
