@@ -59,6 +59,48 @@ bool hvp_libvirt_metadata_write(const HvpLibvirtDomain *domain, HvpLibvirtMetada
 	       hvp_libvirt_set_domain_error(domain, error);
 }
 
+/* --- what is installed --- */
+
+/* Whether there is such a place for the domain's metadata. */
+static bool has_place(const HvpLibvirtDomain *domain, HvpLibvirtMetadataWhere where)
+{
+	if (where == HVP_LIBVIRT_METADATA_LIVE)
+		return virDomainIsActive(domain->domain) == 1;
+	return virDomainIsPersistent(domain->domain) == 1;
+}
+
+/* Installs @patch, or where that is NULL uninstalls @name. */
+static bool change_place(const HvpLibvirtDomain *domain, HvpLibvirtMetadataWhere where,
+			 const HvpDomainNotePatch *patch, const char *name, GError **error)
+{
+	g_autoptr(HvpDomainNote) note = NULL;
+
+	if (!has_place(domain, where))
+		return true;
+	note = hvp_libvirt_metadata_read(domain, where, error);
+	if (note == NULL)
+		return false;
+	if (patch != NULL)
+		hvp_domain_note_install(note, patch);
+	else if (!hvp_domain_note_uninstall(note, name))
+		return true;
+	return hvp_libvirt_metadata_write(domain, where, note, error);
+}
+
+bool hvp_libvirt_metadata_install(const HvpLibvirtDomain *domain, const HvpDomainNotePatch *patch,
+				  GError **error)
+{
+	return change_place(domain, HVP_LIBVIRT_METADATA_CONFIG, patch, NULL, error) &&
+	       change_place(domain, HVP_LIBVIRT_METADATA_LIVE, patch, NULL, error);
+}
+
+bool hvp_libvirt_metadata_uninstall(const HvpLibvirtDomain *domain, const char *name,
+				    GError **error)
+{
+	return change_place(domain, HVP_LIBVIRT_METADATA_CONFIG, NULL, name, error) &&
+	       change_place(domain, HVP_LIBVIRT_METADATA_LIVE, NULL, name, error);
+}
+
 /* --- one at a time --- */
 
 static char *lock_path(const char *uuid)

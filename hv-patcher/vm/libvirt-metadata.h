@@ -28,6 +28,15 @@ bool hvp_libvirt_metadata_write(const HvpLibvirtDomain *domain, HvpLibvirtMetada
 				GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Notes, where libvirt has the domain's metadata (in its configuration, and of the running one),
+ * that @patch is installed, or that none of @name is any more.
+ */
+bool hvp_libvirt_metadata_install(const HvpLibvirtDomain *domain, const HvpDomainNotePatch *patch,
+				  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool hvp_libvirt_metadata_uninstall(const HvpLibvirtDomain *domain, const char *name,
+				    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Keeps other processes of ours from correcting the note of the domain @uuid until the descriptor
  * that it returns is closed. -1: there is none, after a second or where nobody can have one; the
  * note is a note, it is written all the same.
