@@ -33,7 +33,8 @@ MAY_INCLUDE = {
     "engine": LEFT_OF_CALL | {"agent", "call"},
     "rehearse": LEFT_OF_CALL | {"agent", "call", "engine"},
     "doctor": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
-    "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor"},
+    "follow": {"base", "patch", "vm"},
+    "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor", "follow"},
     "daemon": LEFT_OF_CALL | {"agent", "call", "engine"},
 }
 # They run elsewhere and share only message layouts with the host side.
