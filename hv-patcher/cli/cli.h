@@ -45,7 +45,7 @@ typedef bool (*HvpCliRun)(HvpCli *cli, char **arguments, GError **error);
 
 struct HvpCliCommand {
 	const char *name;
-	const char *operand; /* "PATCH"; NULL: takes none */
+	const char *operand; /* "PATCH", "[PATCH]" if it may be missing; NULL: takes none */
 	const char *summary;
 	HvpCliRun run;
 	bool is_for_dumps;
@@ -68,6 +68,9 @@ bool hvp_cli_blocking(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_doctor(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_list(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_install(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_install_remove(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_watch(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
 

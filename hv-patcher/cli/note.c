@@ -68,7 +68,7 @@ static HvpDomainNotePatch *describe_news(const HvpPatch *patch, const HvpManifes
 	return self;
 }
 
-static void warn(const GError *reason)
+void hvp_cli_note_warn(const GError *reason)
 {
 	g_autofree char *message = hvp_cli_output_escape(reason->message);
 
@@ -95,7 +95,7 @@ void hvp_cli_note_update(const HvpCli *cli, HvpTarget *target, const HvpPatch *p
 	if (facts != NULL &&
 	    !hvp_libvirt_metadata_correct(cli->found_uri, cli->found_uuid, cli->found_id, facts,
 					  news, TIMEOUT_USEC, &written, &reason))
-		warn(reason);
+		hvp_cli_note_warn(reason);
 	if (written)
 		g_debug("the domain's metadata were corrected");
 	if (lock >= 0)

@@ -17,5 +17,8 @@
 void hvp_cli_note_update(const HvpCli *cli, HvpTarget *target, const HvpPatch *patch,
 			 const HvpManifest *manifest, const HvpResult *result);
 
+/* Says that the metadata are not what they should be. */
+void hvp_cli_note_warn(const GError *reason);
+
 /* What is known of @patch but for when and by whom; the caller's. */
 HvpDomainNotePatch *hvp_cli_note_describe(const HvpPatch *patch, const HvpManifest *manifest);

@@ -250,15 +250,16 @@ static bool take_operand(const HvpCliCommand *command, char **arguments, char **
 	g_auto(GStrv) rest = take_rest(arguments);
 	guint count = g_strv_length(rest);
 	guint wanted = command->operand ? 1 : 0;
+	bool is_optional = wanted > 0 && command->operand[0] == '[';
 
-	if (count < wanted)
+	if (count < wanted && !is_optional)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is missing",
 				     command->name, command->operand);
 	if (count > wanted)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "%s: '%s' is one argument too many", command->name,
 				     rest[wanted]);
-	if (wanted > 0 && rest[0][0] == 0)
+	if (wanted > 0 && count > 0 && rest[0][0] == 0)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is empty",
 				     command->name, command->operand);
 	if (ret_operand != NULL)

@@ -44,7 +44,7 @@ JsonBuilder *hvp_cli_json_new(void)
 	return json;
 }
 
-void hvp_cli_json_print(JsonBuilder *json)
+static void print_json(JsonBuilder *json, bool pretty)
 {
 	g_autoptr(JsonGenerator) generator = json_generator_new();
 	g_autoptr(JsonNode) root = NULL;
@@ -53,10 +53,20 @@ void hvp_cli_json_print(JsonBuilder *json)
 	json_builder_end_object(json);
 	root = json_builder_get_root(json);
 	json_generator_set_root(generator, root);
-	json_generator_set_pretty(generator, isatty(STDOUT_FILENO));
+	json_generator_set_pretty(generator, pretty);
 	text = json_generator_to_data(generator, NULL);
 	printf("%s\n", text);
 	g_object_unref(json);
+}
+
+void hvp_cli_json_print(JsonBuilder *json)
+{
+	print_json(json, isatty(STDOUT_FILENO));
+}
+
+void hvp_cli_json_print_line(JsonBuilder *json)
+{
+	print_json(json, false);
 }
 
 void hvp_cli_json_text(JsonBuilder *json, const char *name, const char *text)

@@ -23,6 +23,8 @@ char *hvp_cli_output_time(gint64 unix_usec);
 /* An object that is begun, with its "version"; ends with hvp_cli_json_print, which takes it. */
 JsonBuilder *hvp_cli_json_new(void);
 void hvp_cli_json_print(JsonBuilder *json);
+/* The same on one line, wherever it goes. */
+void hvp_cli_json_print_line(JsonBuilder *json);
 
 /* One member each. Text is escaped, NULL becomes null, as does an address of 0. */
 void hvp_cli_json_text(JsonBuilder *json, const char *name, const char *text);

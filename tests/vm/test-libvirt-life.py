@@ -1,21 +1,23 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A domain's life with patches: what its metadata say and whether that is true after a reboot, save
-and restore, a revert to a snapshot.
+and restore, a revert to a snapshot; what `watch` tells of it, and makes right again.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import struct
+import subprocess
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
 from channel import Channel
-from guest import Guest
-from libvirt import LibvirtGuest, main, virsh
+from guest import ROOT, die_with_parent, hvpatch_path
+from libvirt import LibvirtGuest, daemon, hvpatch, main, virsh
 from qmp import Qmp
 from tap import Suite
 
@@ -227,6 +229,135 @@ def _(guest):
     assert guest.noted() == [before], guest.noted()
     revert(guest)
     assert guest.metadata() is None and not guest.patched()
+
+
+# --- watch ---
+
+class Watch:
+    """A running `hvpatch watch` and what it says."""
+
+    def __init__(self, *options):
+        self._process = subprocess.Popen([hvpatch_path(), '-o', 'json', 'watch', *options],
+                                         stdout=subprocess.PIPE, text=True,
+                                         preexec_fn=die_with_parent)
+        self.said = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.said.append(json.loads(line))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def wait(self, event, patches=None, after=0, timeout=90):
+        """The next finding of that kind, and how many there were by then."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for number, finding in enumerate(self.said[after:], after + 1):
+                if finding['event'] == event and patches in (None, finding['patches']):
+                    return finding, number
+            assert self._process.poll() is None, f'watch has ended: {self.said}'
+            assert time.monotonic() < deadline, f'no {event} {patches}: {self.said[after:]}'
+            time.sleep(0.05)
+
+
+def installed(guest, *command):
+    result = guest.hvpatch(*(command or ('install',)))
+    assert result.status == DONE and not result.stderr, result
+    return [patch['name'] for patch in result.json['installed']]
+
+
+@suite.case('install-uninstall-NOTED')
+def _(guest):
+    assert installed(guest) == []
+    assert installed(guest, 'install', guest.module(NAME)) == [NAME]
+    file = guest.hvpatch('install').json['installed'][0]['file']
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    assert os.stat(os.path.dirname(file)).st_mode & 0o777 == 0o700
+    for options in ((), ('--config',)):
+        noted, = guest.noted('installed', *options)
+        assert noted['name'] == NAME and noted['by'] == 'root', noted
+    assert guest.noted() == [] and not guest.patched()
+    # It is still there when something else is written.
+    apply(guest)
+    revert(guest)
+    assert guest.noted() == [] and len(guest.noted('installed')) == 1
+    with open(file, 'ab') as stream:
+        stream.write(b'x')
+    result = guest.hvpatch('install')
+    assert result.status == FAILED and result.json['code'] == 'BAD_DATA', result
+    os.truncate(file, os.path.getsize(file) - 1)
+    assert guest.hvpatch('uninstall', 'other').json['code'] == 'NOT_FOUND'
+    assert installed(guest, 'uninstall', NAME) == [] and not os.path.exists(file)
+    assert guest.metadata() is None and guest.metadata('--config') is None
+
+
+@suite.case('hook-SILENT')
+def _(guest):
+    hook = os.path.join(ROOT, 'docs', 'libvirt-hook')
+    subprocess.run(['sh', '-n', hook], check=True)
+    signal = '/run/hvpatch/hook'
+    folder_was = os.path.isdir('/run/hvpatch')
+    for _ in range(2):
+        # Whatever libvirt says is not read.
+        done = subprocess.run([hook, guest.name, 'started', 'begin', '-'], capture_output=True,
+                              input=b'<domain/>' * 100000, check=False, timeout=5)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b'', b''), done
+    assert os.path.exists(signal) == folder_was
+    os.makedirs('/run/hvpatch', exist_ok=True)
+    shutil.rmtree(signal, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(signal)
+    os.mkdir(signal)
+    assert subprocess.run([hook], capture_output=True, check=False).returncode == 0
+    os.rmdir(signal)
+
+
+@suite.case('watch-reset-GONE')
+def _(guest):
+    with Watch() as watch:
+        watch.wait('patches', [])
+        apply(guest)
+        _, count = watch.wait('patches', [NAME])
+        virsh('reset', guest.name)
+        finding, count = watch.wait('rebooted', [NAME], count)
+        assert (finding['domain'], finding['uuid']) == (guest.name, guest.uuid), finding
+        guest.wait_rebooted()
+        watch.wait('patches', [], count)
+        # Nobody else had to look.
+        assert guest.metadata() is None and not guest.patched()
+
+
+@suite.case('watch-reapply-APPLIED')
+def _(guest):
+    assert installed(guest, 'install', guest.module(NAME)) == [NAME]
+    with Watch('--reapply') as watch:
+        _, count = watch.wait('applied', [NAME])
+        assert guest.patched()
+        _, count = watch.wait('patches', [NAME], count)
+        # Back to what it was before; the daemon is restarted meanwhile.
+        daemon.kill()
+        daemon.start()
+        _, count = watch.wait('connected', None, count)
+        virsh('reset', guest.name)
+        _, count = watch.wait('rebooted', [NAME], count)
+        guest.wait_rebooted()
+        _, count = watch.wait('applied', [NAME], count)
+        assert guest.patched() and guest.noted()[0]['name'] == NAME
+        _, count = watch.wait('patches', [NAME], count)
+        # Who reverts it is not contradicted.
+        revert(guest)
+        _, count = watch.wait('patches', [], count)
+        time.sleep(2)
+        assert not guest.patched() and watch.said[count:] == [], watch.said[count:]
+    assert installed(guest, 'uninstall', NAME) == []
 
 
 if __name__ == '__main__':
