@@ -62,7 +62,7 @@ _hvpatch() {
 	fi
 
 	case $previous in
-	--timeout | --max-pause | --pid | --workload-timeout | --rounds | --vcpus | --memory)
+	--timeout | --max-pause | --pid | --workload-timeout | --rounds | --at-once | --vcpus | --memory)
 		return
 		;;
 	--kernel | --initrd | --workload | --module | --html | --qemu | --plugin)
@@ -83,7 +83,11 @@ _hvpatch() {
 		return
 	fi
 	case $command in
-	check | apply | blocking | rehearse) _hvpatch_files "$current" ;;
+	check | apply | blocking | install | rehearse) _hvpatch_files "$current" ;;
+	uninstall)
+		_hvpatch_words "$("$program" "${connect[@]}" "${vm[@]}" complete installed 2>/dev/null)" \
+			"$current"
+		;;
 	revert)
 		_hvpatch_words "$("$program" "${connect[@]}" "${vm[@]}" complete applied 2>/dev/null)" \
 			"$current"

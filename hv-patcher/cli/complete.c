@@ -6,12 +6,14 @@
  *   complete COMMAND    the options of COMMAND
  *   complete accept     what --accept takes
  *   complete applied    what revert takes; nothing where there is no VM at hand
+ *   complete installed  what uninstall takes
  *   complete domains    running domains of libvirt; nothing where there is none
  */
 #include "cli/options.h"
 #include "cli/output.h"
 #include "engine/check.h"
 #include "engine/applied.h"
+#include "patch/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +47,22 @@ static bool list_applied(HvpCli *cli)
 	return true;
 }
 
+static bool list_installed(const HvpCli *cli)
+{
+	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(cli->connect_uri, NULL);
+	g_autoptr(HvpLibvirtDomain) domain = libvirt && cli->domain
+						     ? hvp_libvirt_find(libvirt, cli->domain, NULL)
+						     : NULL;
+	g_autofree char *folder = hvp_store_default_folder();
+	g_autoptr(GPtrArray)
+		entries = domain ? hvp_store_list(folder, hvp_libvirt_domain_get_uuid(domain), NULL)
+				 : NULL;
+
+	for (guint i = 0; entries != NULL && i < entries->len; i++)
+		printf("%s\n", ((const HvpStoreEntry *)g_ptr_array_index(entries, i))->name);
+	return true;
+}
+
 static bool list_domains(const HvpCli *cli)
 {
 	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(cli->connect_uri, NULL);
@@ -52,8 +70,7 @@ static bool list_domains(const HvpCli *cli)
 
 	for (guint i = 0; domains != NULL && i < domains->len; i++) {
 		const HvpLibvirtDomain *domain = g_ptr_array_index(domains, i);
-		g_autofree char *name =
-			hvp_cli_output_escape(hvp_libvirt_domain_get_name(domain));
+		g_autofree char *name = hvp_cli_output_escape(hvp_libvirt_domain_get_name(domain));
 
 		if (hvp_libvirt_domain_get_id(domain) >= 0)
 			printf("%s\n", name);
@@ -71,6 +88,8 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 		return list_items();
 	if (strcmp(arguments[1], "applied") == 0)
 		return list_applied(cli);
+	if (strcmp(arguments[1], "installed") == 0)
+		return list_installed(cli);
 	if (strcmp(arguments[1], "domains") == 0)
 		return list_domains(cli);
 	command = hvp_cli_find_command(arguments[1]);

@@ -24,7 +24,7 @@ suite = Suite(*BOTH)
 
 DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, OPERATOR = 0, 1, 2, 3, 4, 5, 7
 VM_COMMANDS = ('info', 'tasks', 'check', 'apply', 'revert', 'status', 'blocking', 'recover')
-COMMANDS = (*VM_COMMANDS, 'list', 'doctor', 'rehearse')
+COMMANDS = (*VM_COMMANDS, 'list', 'install', 'uninstall', 'watch', 'doctor', 'rehearse')
 # How long commands on a socket where nobody answers may take.
 NO_ANSWER_SECONDS = 40
 # The 1 s and 100 ms, with room for a busy host, which is asked some times.
@@ -162,6 +162,9 @@ MISUSE = (
     (('--core', 'a', '--trap', 'spin', 'info'), '--trap'),
     (('-c', 'x:///y', '--qmp', 's', 'info'), '--connect'),
     (('-d', 'vm', '--qmp', 's', 'info'), '--domain'), (('-d', 'v', '--core', 'f', 'info'), 'core'),
+    (('install',), '--domain'), (('-d', 'vm', 'uninstall'), 'NAME'), (('-d', 'vm', 'install', ''),
+                                                                        'PATCH'),
+    (('--qmp', 's', 'watch'), '--qmp'), (('watch', '--at-once', '0'), '--at-once'),
     (('-d', 'vm', 'list'), 'list'), (('list', 'x'), "'x'"),
     (('info',), '--qmp'), (('info', 'x'), "'x'"), (('apply',), 'PATCH'),
     (('apply', 'a', 'b'), "'b'"), (('apply', ''), 'PATCH'), (('revert',), 'NAME'),
