@@ -589,7 +589,7 @@ char *hvp_libvirt_domain_read_xml(const HvpLibvirtDomain *self, GError **error)
 	char *own = NULL;
 
 	if (xml == NULL)
-		set_domain_error(self, error);
+		hvp_libvirt_set_domain_error(self, error);
 	else if (strnlen(xml, MAX_XML_BYTES + 1) > MAX_XML_BYTES)
 		hvp_error_set(error, HVP_ERROR_BAD_DATA, "the domain's XML is over %u bytes long",
 			      MAX_XML_BYTES);

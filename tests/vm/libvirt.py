@@ -13,6 +13,7 @@ case is skipped.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -47,6 +48,7 @@ ACCOUNTS = {'/etc/passwd': 'libvirt-qemu:x:64055:64055::/nonexistent:/bin/false\
 LOG = '/var/log/libvirt/libvirtd.log'
 PID_FILE = '/run/libvirt/libvirtd.pid'
 DAEMON_SECONDS = 60
+LOCK = '/tmp/hvpatch-test-libvirt.lock'
 DOMAIN = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name><uuid>{uuid}</uuid>
@@ -261,7 +263,12 @@ def _set_up_inside():
 
 
 def _run_inside():
-    """This script again, in namespaces of its own; returns its exit status."""
+    """This script again, in namespaces of its own; returns its exit status.
+
+    One such script at a time: a mount point that is removed goes from the other's namespace too.
+    """
+    lock = open(LOCK, 'w')
+    fcntl.flock(lock, fcntl.LOCK_EX)
     made = [folder for folder in FOLDERS if not os.path.isdir(folder)]
     for folder in made:
         os.makedirs(folder)
