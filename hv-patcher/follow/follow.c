@@ -151,13 +151,14 @@ static void want_look(Followed *domain, const HvpRule *rule, bool is_new)
 static void follow_rule(Follow *self, Followed *domain, const HvpRule *rule, bool is_new)
 {
 	/* libvirt tells some things twice. */
-	bool news = rule->word != NULL && g_strcmp0(rule->word, domain->word) != 0;
+	bool news = rule->word != NULL && g_strcmp0(rule->word, domain->word) != 0 &&
+		    !(rule->echo && domain->word != NULL);
 
 	if (news && rule->gone)
 		tell_gone(self, domain, rule->word);
 	else if (news)
 		tell(self, domain, rule->word, NULL, "");
-	if (rule->word != NULL)
+	if (news)
 		domain->word = rule->word;
 	if (rule->gone)
 		forget_patches(domain);

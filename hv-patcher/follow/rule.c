@@ -12,6 +12,7 @@ static const HvpRule rules[HVP_DOMAIN_EVENT_COUNT] = {
 	[HVP_DOMAIN_EVENT_RESTORED] = { "restored", .look = true, .apply = true },
 	[HVP_DOMAIN_EVENT_MIGRATED_IN] = { "migrated-in", .look = true, .apply = true },
 	[HVP_DOMAIN_EVENT_REVERTED] = { "reverted", .look = true, .apply = true },
+	[HVP_DOMAIN_EVENT_REWOUND] = { "reverted", .echo = true, .look = true, .apply = true },
 	[HVP_DOMAIN_EVENT_RESUMED] = { .hurry = true },
 	[HVP_DOMAIN_EVENT_REBOOTED] = { "rebooted", .gone = true, .look = true, .apply = true },
 	/* It may be preserved for a look at it: by people, there is nothing to patch. */

@@ -15,6 +15,7 @@
 
 typedef struct {
 	const char *word; /* what to tell; NULL: nothing */
+	bool echo;	  /* nothing new behind another event that was told */
 	bool gone;	  /* the guest's memory is, and the patches with it */
 	bool look;	  /* into the guest, and correct the metadata */
 	bool hurry;	  /* a look that is waited for can be had now */

@@ -8,6 +8,7 @@ typedef enum {
 	HVP_DOMAIN_EVENT_RESTORED,    /* from a saved state */
 	HVP_DOMAIN_EVENT_MIGRATED_IN, /* from another host */
 	HVP_DOMAIN_EVENT_REVERTED,    /* to a snapshot */
+	HVP_DOMAIN_EVENT_REWOUND,     /* goes on from a snapshot; said behind a restore, too */
 	HVP_DOMAIN_EVENT_RESUMED,     /* it goes on */
 	HVP_DOMAIN_EVENT_REBOOTED,    /* its machine was reset */
 	HVP_DOMAIN_EVENT_CRASHED,

@@ -335,6 +335,27 @@ def _(guest):
         assert guest.metadata() is None and not guest.patched()
 
 
+@suite.case('watch-restore-snapshot-TOLD')
+def _(guest):
+    virsh('snapshot-create-as', guest.name, 'unpatched')
+    with Watch() as watch:
+        watch.wait('patches', [])
+        apply(guest)
+        _, count = watch.wait('patches', [NAME])
+        virsh('save', guest.name, guest.path('watched'))
+        _, count = watch.wait('left', None, count)
+        virsh('restore', guest.path('watched'))
+        guest.reconnect()
+        _, count = watch.wait('restored', None, count)
+        _, count = watch.wait('patches', [NAME], count)
+        virsh('snapshot-revert', guest.name, 'unpatched')
+        guest.reconnect()
+        _, count = watch.wait('reverted', None, count)
+        _, count = watch.wait('patches', [], count)
+        assert not guest.patched() and guest.metadata() is None
+        assert [finding['event'] for finding in watch.said].count('reverted') == 1, watch.said
+
+
 @suite.case('watch-reapply-APPLIED')
 def _(guest):
     assert installed(guest, 'install', guest.module(NAME)) == [NAME]

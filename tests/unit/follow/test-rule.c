@@ -14,6 +14,7 @@ static void test_events(void)
 		{ HVP_DOMAIN_EVENT_RESTORED, "restored", false, true, true, false },
 		{ HVP_DOMAIN_EVENT_MIGRATED_IN, "migrated-in", false, true, true, false },
 		{ HVP_DOMAIN_EVENT_REVERTED, "reverted", false, true, true, false },
+		{ HVP_DOMAIN_EVENT_REWOUND, "reverted", false, true, true, false },
 		{ HVP_DOMAIN_EVENT_CRASHED, "crashed", true, false, false, true },
 		{ HVP_DOMAIN_EVENT_STOPPED, "stopped", true, false, false, true },
 		{ HVP_DOMAIN_EVENT_MIGRATED_OUT, "left", false, false, false, true },
@@ -33,6 +34,8 @@ static void test_events(void)
 		g_assert_cmpint(rule->look, ==, expected[i].look);
 		g_assert_cmpint(rule->apply, ==, expected[i].apply);
 		g_assert_cmpint(rule->forget, ==, expected[i].forget);
+		/* Only what libvirt says of a restore as well is no news behind it. */
+		g_assert_cmpint(rule->echo, ==, expected[i].event == HVP_DOMAIN_EVENT_REWOUND);
 		/* Nobody looks into what is not there, or applies without having looked. */
 		g_assert_false(rule->forget && rule->look);
 		g_assert_true(!rule->apply || rule->look);
