@@ -76,11 +76,17 @@ class Port:
         assert len(line) < LINE_MAX_BYTES, f'a line of {len(line)} bytes'
         return line
 
+    def message(self, deadline):
+        """The next line, parsed; late answers to a sync that was asked for twice are dropped."""
+        while (line := self.line(max(deadline - time.monotonic(), 0.001))).startswith(b'\xff'):
+            pass
+        return json.loads(line)
+
     def answer(self, timeout=PATIENCE_SECONDS):
         """The next line that is no event; events are kept."""
         deadline = time.monotonic() + timeout
         while True:
-            message = json.loads(self.line(max(deadline - time.monotonic(), 0.001)))
+            message = self.message(deadline)
             if 'event' not in message:
                 return message
             self.events.append(message)
@@ -128,7 +134,7 @@ class Port:
                 assert event['event'] == 'HVPATCH_KTHREADS', event
                 if wanted(event['data']):
                     return event['data']
-            self.events.append(json.loads(self.line(max(deadline - time.monotonic(), 0.001))))
+            self.events.append(self.message(deadline))
 
 
 def plug(guest):
