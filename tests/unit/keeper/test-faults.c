@@ -182,7 +182,6 @@ static void wait_for_conflict(Vm *vm)
 static void test_paused_while_calling_CONFLICT(void)
 {
 	g_auto(Vm) vm = { 0 };
-	g_autoptr(GError) error = NULL;
 	g_autofree char *status = NULL;
 
 	if (!vm_is_possible())
