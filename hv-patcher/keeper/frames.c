@@ -47,7 +47,9 @@ HvpFramesPlace hvp_frames_get_place(const HvpFrames *self, guint index)
 	const HvpKeeperFrame *frame = innermost(self);
 	guint64 rsp = registers->general[HVP_RSP];
 
-	if (!hvp_vcpus_is_planted(self->vcpus, hvp_gva(registers->rip)))
+	/* One that cannot be moved from there is not there yet. */
+	if (!hvp_vcpus_is_planted(self->vcpus, hvp_gva(registers->rip)) ||
+	    !hvp_backend_can_write_registers(self->vcpus->backend, index))
 		return HVP_FRAMES_NOTHING;
 	if (frame != NULL && registers->rip == frame->return_pc.value && rsp == frame->return_rsp)
 		return HVP_FRAMES_RETURN;
@@ -320,6 +322,10 @@ static bool check_divert(HvpFrames *self, const HvpKeeperFrame *frame,
 	    !hvp_frames_check_frame(self, frame, error) ||
 	    !hvp_vcpus_read(self->vcpus, frame->vcpu_index, error))
 		return false;
+	if (!hvp_backend_can_write_registers(self->vcpus->backend, frame->vcpu_index))
+		return hvp_error_set(error, HVP_ERROR_BUSY,
+				     "vCPU %u cannot be sent elsewhere from where it stands",
+				     frame->vcpu_index);
 	if (!hvp_vcpus_same_registers(&frame->saved, &self->vcpus->registers[frame->vcpu_index]))
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "a frame's saved registers are not those of vCPU %u",
@@ -362,20 +368,29 @@ static void note_return(HvpFrames *self, const HvpRegisters *registers)
 				  &registers->general[HVP_RAX], sizeof(guint64), NULL);
 }
 
+/*
+ * RIP first: by it a recovery knows the thread if this ends half way, see has_not_left. Not where
+ * the thread would then run, with half of its registers.
+ */
+static bool write_rip_first(HvpFrames *self, guint index, guint64 rip, GError **error)
+{
+	HvpRegisters first = self->vcpus->registers[index];
+
+	first.rip = rip;
+	return hvp_backend_runs_when_let_go(self->vcpus->backend) ||
+	       hvp_vcpus_write(self->vcpus, index, &first, error);
+}
+
 /* Gives vCPU @index what the innermost frame saved, and drops the frame. */
 static bool restore(HvpFrames *self, guint index, HvpJournalType how, GError **error)
 {
 	const HvpRegisters *saved = &innermost(self)->saved;
-	HvpRegisters first;
 
 	if (!hvp_vcpus_read(self->vcpus, index, error))
 		return false;
-	/* RIP first: by it a recovery knows the thread if this ends half way, see has_not_left. */
-	first = self->vcpus->registers[index];
 	if (how == HVP_JOURNAL_HOME)
-		note_return(self, &first);
-	first.rip = saved->rip;
-	if (!hvp_vcpus_write(self->vcpus, index, &first, error) ||
+		note_return(self, &self->vcpus->registers[index]);
+	if (!write_rip_first(self, index, saved->rip, error) ||
 	    !hvp_vcpus_write(self->vcpus, index, saved, error))
 		return false;
 	self->started = true;
@@ -457,10 +472,13 @@ static bool has_not_left(const HvpKeeperFrame *frame, const HvpRegisters *regist
 
 static bool take_back_innermost(HvpFrames *self, GError **error)
 {
+	bool ran = hvp_backend_runs_when_let_go(self->vcpus->backend);
+
 	/* We ourselves wrote its registers, at least some of them, and nobody ran since. */
 	if (!self->started)
 		return restore(self, innermost(self)->vcpu_index, HVP_JOURNAL_NOT_BEGUN, error);
-	for (guint i = 0; i < self->vcpus->count; i++) {
+	/* Nobody's registers are half written where all run on: who is not back is out. */
+	for (guint i = 0; !ran && i < self->vcpus->count; i++) {
 		const HvpRegisters *registers = &self->vcpus->registers[i];
 
 		if (has_not_left(innermost(self), registers))

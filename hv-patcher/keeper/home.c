@@ -12,6 +12,7 @@ static void let_go(HvpSession *self)
 	self->vcpus.spins.count = 0;
 	self->budget_runs = false;
 	self->going_home = false;
+	self->has_set_out = false;
 	self->stays_attached = false;
 }
 
@@ -69,6 +70,7 @@ static bool arrive(HvpSession *self, GError **error)
 	/* All of them are removed. */
 	self->vcpus.spins.count = 0;
 	self->going_home = false;
+	self->has_set_out = false;
 	self->stays_attached = false;
 	answer_pending(self);
 	return true;
@@ -134,17 +136,53 @@ static bool stand(HvpSession *self, GError **error)
 	return true;
 }
 
+/* Nothing of ours is in the guest, and it runs: it need not be stopped to leave it. */
+static bool has_nothing_there(const HvpSession *self)
+{
+	return hvp_backend_runs_when_let_go(self->vcpus.backend) && !self->vcpus.stopped &&
+	       !hvp_home_is_needed(self) && self->vcpus.spins.count == 0;
+}
+
+/*
+ * Whether @reason is but a moment, however long (its owner paused it), at which vCPUs that run
+ * by themselves could not be stopped: their VM is none of ours to resume, and it is tried again.
+ */
+static bool may_wait(const HvpSession *self, const GError *reason)
+{
+	return hvp_backend_runs_when_let_go(self->vcpus.backend) && !self->vcpus.stopped &&
+	       (g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY) ||
+		g_error_matches(reason, HVP_ERROR, HVP_ERROR_TIMED_OUT));
+}
+
+static bool take_back(HvpSession *self, GError **error)
+{
+	notice_reset(self);
+	if (!hvp_vcpus_find_planted(&self->vcpus, error) || !undo(self, error) ||
+	    !hvp_vcpus_read_all(&self->vcpus, error) ||
+	    !hvp_frames_take_back(&self->frames, error))
+		return false;
+	self->has_set_out = true;
+	return advance_home(self, error);
+}
+
 static bool set_out(HvpSession *self, GError **error)
 {
+	GError *local = NULL;
+
 	self->going_home = true;
+	self->has_set_out = false;
 	self->budget_runs = false;
 	hvp_session_look_soon(self);
-	if (!stand(self, error))
+	if (has_nothing_there(self))
+		return arrive(self, error);
+	if (stand(self, &local))
+		return take_back(self, error);
+	if (!may_wait(self, local)) {
+		g_propagate_error(error, local);
 		return false;
-	notice_reset(self);
-	return hvp_vcpus_find_planted(&self->vcpus, error) && undo(self, error) &&
-	       hvp_vcpus_read_all(&self->vcpus, error) &&
-	       hvp_frames_take_back(&self->frames, error) && advance_home(self, error);
+	}
+	g_error_free(local);
+	return true;
 }
 
 /* The connection to the backend is of no use: takes it down and makes another, once. */
@@ -156,6 +194,9 @@ static bool reattach(HvpSession *self, GError **error)
 	if (self->reattached)
 		return hvp_error_set(error, HVP_ERROR_INCONSISTENT, "it failed twice");
 	self->reattached = true;
+	/* Whoever was given registers has run with them, or not: he is not to get others. */
+	if (hvp_backend_runs_when_let_go(self->vcpus.backend))
+		hvp_frames_starts(&self->frames);
 	g_clear_pointer(&self->vcpus.backend, hvp_backend_free);
 	backend = hvp_reach_leftover(self, &stopped, error);
 	if (backend == NULL)
@@ -236,7 +277,7 @@ void hvp_home_go(HvpSession *self)
 
 	if (self->vcpus.backend == NULL)
 		return;
-	if (!(self->going_home ? advance_home(self, &error) : set_out(self, &error)))
+	if (!(self->has_set_out ? advance_home(self, &error) : set_out(self, &error)))
 		hvp_home_go_anew(self, error);
 }
 

@@ -145,6 +145,16 @@ static bool is_still_paused(HvpSession *self)
 	return self->vcpus.owner_paused;
 }
 
+/* The vCPUs could not be stopped: where none runs, they are not tried again and again. */
+static void note_pause(HvpSession *self)
+{
+	bool running = true;
+
+	if (hvp_backend_runs_when_let_go(self->vcpus.backend) && !self->monitor_lost &&
+	    hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC), &running, NULL, NULL))
+		self->vcpus.owner_paused = !running;
+}
+
 /* Who stands at a spin trap? */
 static bool look(HvpSession *self, GError **error)
 {
@@ -173,6 +183,7 @@ static void on_look(HvpSession *self)
 		if (!self->vcpus.stopped && !hvp_backend_has_failed(self->vcpus.backend) &&
 		    (g_error_matches(error, HVP_ERROR, HVP_ERROR_BUSY) ||
 		     g_error_matches(error, HVP_ERROR, HVP_ERROR_TIMED_OUT))) {
+			note_pause(self);
 			hvp_session_look_later(self);
 			g_error_free(error);
 		} else {

@@ -127,10 +127,18 @@ bool hvp_session_is_spinning(const HvpSession *self)
 	       hvp_vcpus_uses_spins(&self->vcpus) && self->vcpus.planted_count > 0;
 }
 
+/* At a moment at which the vCPUs could be stopped it would have set out. */
+static bool waits_to_set_out(const HvpSession *self)
+{
+	return self->going_home && !self->has_set_out && self->vcpus.backend != NULL &&
+	       !self->vcpus.stopped;
+}
+
 bool hvp_session_must_look(const HvpSession *self)
 {
-	return hvp_session_is_spinning(self) &&
-	       (self->going_home || self->pending == HVP_SESSION_PENDING_WAIT);
+	return waits_to_set_out(self) ||
+	       (hvp_session_is_spinning(self) &&
+		(self->going_home || self->pending == HVP_SESSION_PENDING_WAIT));
 }
 
 void hvp_session_set_ended(HvpSession *self, HvpErrorCode code, const char *message)

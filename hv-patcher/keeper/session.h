@@ -49,6 +49,7 @@ typedef struct {
 	gint64 look_usec;      /* after how long once more, */
 	HvpDeadline last_look; /* and when somebody must have */
 	bool going_home;
+	bool has_set_out; /* on the way home: nothing is left to do without the guest */
 	bool stays_attached; /* at the end of going home: ADOPT */
 	bool reattached;
 	bool monitor_lost;

@@ -12,6 +12,11 @@ const char *hvp_backend_get_name(const HvpBackend *self)
 	return self->ops->name;
 }
 
+bool hvp_backend_runs_when_let_go(const HvpBackend *self)
+{
+	return self->ops->runs_when_let_go;
+}
+
 bool hvp_backend_has_failed(const HvpBackend *self)
 {
 	return self->ops->has_failed(self);
@@ -58,6 +63,12 @@ bool hvp_backend_read_registers(HvpBackend *self, guint vcpu_index, HvpRegisters
 				GError **error)
 {
 	return self->ops->read_registers(self, vcpu_index, ret_registers, error);
+}
+
+bool hvp_backend_can_write_registers(const HvpBackend *self, guint vcpu_index)
+{
+	return self->ops->can_write_registers == NULL ||
+	       self->ops->can_write_registers(self, vcpu_index);
 }
 
 bool hvp_backend_write_registers(HvpBackend *self, guint vcpu_index, const HvpRegisters *from,

@@ -33,6 +33,7 @@ typedef struct {
 /* Every function as described below at hvp_backend_*; those that a backend has no use for: NULL. */
 typedef struct {
 	const char *name;
+	bool runs_when_let_go;
 	void (*free)(HvpBackend *self);
 	bool (*has_failed)(const HvpBackend *self);
 	guint (*get_vcpu_count)(const HvpBackend *self);
@@ -46,6 +47,7 @@ typedef struct {
 	bool (*resume)(HvpBackend *self, GError **error);
 	bool (*read_registers)(HvpBackend *self, guint vcpu_index, HvpRegisters *ret_registers,
 			       GError **error);
+	bool (*can_write_registers)(const HvpBackend *self, guint vcpu_index);
 	bool (*write_registers)(HvpBackend *self, guint vcpu_index, const HvpRegisters *from,
 				const HvpRegisters *to, GError **error);
 	bool (*read_physical)(HvpBackend *self, HvpGpa gpa, void *ret_bytes, gsize length_bytes,
@@ -75,6 +77,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpBackend, hvp_backend_free)
 
 /* "gdbstub" or "kvm"; static. */
 const char *hvp_backend_get_name(const HvpBackend *self);
+
+/*
+ * Whether the VM runs again by itself when whoever stopped it dies; else it stays stopped. Then
+ * write_registers is all or nothing, and whoever was given registers is on his way.
+ */
+bool hvp_backend_runs_when_let_go(const HvpBackend *self);
 
 /* Whether nothing will work any more. */
 bool hvp_backend_has_failed(const HvpBackend *self);
@@ -108,6 +116,9 @@ bool hvp_backend_resume(HvpBackend *self, GError **error) G_GNUC_WARN_UNUSED_RES
 /* While stopped. */
 bool hvp_backend_read_registers(HvpBackend *self, guint vcpu_index, HvpRegisters *ret_registers,
 				GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* While stopped: whether registers can be written where @vcpu_index stands, until it runs again. */
+bool hvp_backend_can_write_registers(const HvpBackend *self, guint vcpu_index);
 
 /*
  * While stopped: writes the general registers, RFLAGS and RIP of @to; @from is what the

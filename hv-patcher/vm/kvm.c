@@ -318,6 +318,11 @@ static bool read_registers(HvpBackend *backend, guint vcpu_index, HvpRegisters *
 	return true;
 }
 
+static bool can_write_registers(const HvpBackend *backend, guint vcpu_index)
+{
+	return ((const HvpKvm *)backend)->standing[vcpu_index] == AT_INTERRUPTED;
+}
+
 static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegisters *from,
 			    const HvpRegisters *to, GError **error)
 {
@@ -328,7 +333,7 @@ static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegi
 	(void)from;
 	if (!still_usable(self, error))
 		return false;
-	if (self->standing[vcpu_index] != AT_INTERRUPTED)
+	if (!can_write_registers(backend, vcpu_index))
 		return hvp_error_set(error, HVP_ERROR_BUSY,
 				     "vCPU %u is at an exit that is not finished",
 				     self->process.vcpus[vcpu_index].id);
@@ -397,6 +402,31 @@ static bool read_virtual(HvpBackend *backend, guint vcpu_index, HvpGva gva, void
 	       failed(self, local, error);
 }
 
+static bool write_virtual(HvpBackend *backend, guint vcpu_index, HvpGva gva, const void *bytes,
+			  gsize length_bytes, GError **error)
+{
+	HvpKvm *self = (HvpKvm *)backend;
+	HvpAddressSpace *space = get_space(self, vcpu_index);
+	const guint8 *from = bytes;
+	GError *local = NULL;
+
+	if (!still_usable(self, error))
+		return false;
+	while (length_bytes > 0) {
+		gsize part_bytes =
+			MIN(length_bytes, HVP_PAGE_SIZE - (gsize)(gva.value & HVP_PAGE_MASK));
+		HvpGpa gpa;
+
+		if (!hvp_address_space_translate(space, gva, &gpa, &local) ||
+		    !write_physical(backend, gpa, from, part_bytes, &local))
+			return failed(self, local, error);
+		gva = hvp_gva_add(gva, part_bytes);
+		from += part_bytes;
+		length_bytes -= part_bytes;
+	}
+	return true;
+}
+
 /* --- life --- */
 
 static void free_backend(HvpBackend *backend)
@@ -437,6 +467,7 @@ static int get_fd(const HvpBackend *backend)
 
 static const HvpBackendOps ops = {
 	.name = "kvm",
+	.runs_when_let_go = true,
 	.free = free_backend,
 	.has_failed = has_failed,
 	.get_vcpu_count = get_vcpu_count,
@@ -446,10 +477,12 @@ static const HvpBackendOps ops = {
 	.check_stopped = check_stopped,
 	.resume = resume,
 	.read_registers = read_registers,
+	.can_write_registers = can_write_registers,
 	.write_registers = write_registers,
 	.read_physical = read_physical,
 	.write_physical = write_physical,
 	.read_virtual = read_virtual,
+	.write_virtual = write_virtual,
 };
 
 static bool set_up(HvpKvm *self, const HvpKvmPlace *place, HvpDeadline deadline, GError **error)
