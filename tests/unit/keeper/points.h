@@ -4,8 +4,11 @@
 
 #include "borrower.h"
 
-/* Turns of GUEST_SLOW: a good tenth of a second, when nothing else runs. */
-#define LONG_CALL 30000000
+/* Instructions of a round of the guest's loop, and of a turn of GUEST_SLOW. */
+#define ROUND_INSTRUCTIONS 12U
+#define TURN_INSTRUCTIONS 2U
+#define MEASURE_MSEC 30U
+#define LONG_CALL_MSEC 200U
 
 G_GNUC_UNUSED static const HvpKeeperWrite patch = { { GUEST_PATCHED_BYTE }, 1, { 1 }, { 2 } };
 G_GNUC_UNUSED static const HvpKeeperHook hook = { { GUEST_CALLEE_CALL }, 5, 0xdead };
@@ -48,8 +51,20 @@ static inline void stop_vm(Vm *vm)
 	CHECK(hvp_keeper_stop(vm->keeper, BUDGET_USEC, &stop, &error));
 }
 
+/* Turns of GUEST_SLOW for a fifth of a second or so: guests' speeds differ a thousandfold. */
+static inline guint64 long_call(const Vm *vm)
+{
+	guint64 rounds = vm_peek(vm, GUEST_COUNTERS);
+
+	g_usleep(MEASURE_MSEC * 1000);
+	rounds = vm_peek(vm, GUEST_COUNTERS) - rounds;
+	return MAX(rounds, 1) * ROUND_INSTRUCTIONS / TURN_INSTRUCTIONS * LONG_CALL_MSEC /
+	       MEASURE_MSEC;
+}
+
 static inline void go_to_borrowing(Vm *vm, Point point)
 {
+	guint64 turns = long_call(vm);
 	bool hooked = point == AT_CALLING_HOOKED || point == AT_HOOK || point == AT_NESTED;
 	bool slow = point == AT_CALLING || point == AT_CALLING_HOOKED;
 	g_autoptr(GError) error = NULL;
@@ -58,7 +73,7 @@ static inline void go_to_borrowing(Vm *vm, Point point)
 	borrower_catch(vm, &borrowed);
 	if (hooked)
 		CHECK(hvp_keeper_set_hooks(vm->keeper, &hook, 1, &error));
-	borrower_call(vm, &borrowed, slow ? GUEST_SLOW : GUEST_CALLEE, 3, LONG_CALL);
+	borrower_call(vm, &borrowed, slow ? GUEST_SLOW : GUEST_CALLEE, 3, turns);
 	if (slow) {
 		CHECK(hvp_keeper_resume(vm->keeper, NULL, &error));
 		g_usleep(20000);
@@ -66,7 +81,7 @@ static inline void go_to_borrowing(Vm *vm, Point point)
 	if (point == AT_HOOK || point == AT_NESTED)
 		borrower_wait(vm, &borrowed, GUEST_CALLEE_CALL);
 	if (point == AT_NESTED) {
-		borrower_call(vm, &borrowed, GUEST_SLOW, 3, LONG_CALL);
+		borrower_call(vm, &borrowed, GUEST_SLOW, 3, turns);
 		CHECK(hvp_keeper_resume(vm->keeper, NULL, &error));
 		g_usleep(20000);
 	}
@@ -117,7 +132,7 @@ static inline void wait_until_left(Vm *vm, gint64 usec)
 {
 	HvpDeadline deadline = hvp_deadline_in(usec);
 
-	while (vm_has_chardev(vm, "hvpatch-gdb")) {
+	while (vm_is_attached(vm)) {
 		g_assert_false(hvp_deadline_passed(deadline));
 		g_usleep(2000);
 	}
@@ -173,7 +188,7 @@ static inline Point point_of(gconstpointer data, Vm *vm)
 {
 	gint value = GPOINTER_TO_INT(data);
 
-	vm->uses_spins = (value & SPINNING) != 0;
+	vm->uses_spins = (value & SPINNING) != 0 || vm_is_kvm();
 	return (Point)(value & ~SPINNING);
 }
 
