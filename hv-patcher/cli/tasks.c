@@ -45,7 +45,7 @@ static const char *verdict_name(const HvpSweepTask *task)
 /* Why the stack is not reliable, and where that showed; "" when it is. */
 static char *describe_verdict(HvpTarget *target, const HvpSweepTask *task)
 {
-	HvpFrame last = { task->last_pc, true };
+	HvpFrame last = { .pc = task->last_pc, .exact = true };
 	g_autofree char *where = NULL;
 
 	if (is_reliable(task) || task->last_pc.value == 0)

@@ -141,6 +141,7 @@ void hvp_journal_state_free(HvpJournalState *self)
 	g_array_unref(self->hooks);
 	g_array_unref(self->spins);
 	g_array_unref(self->writes);
+	g_array_unref(self->places);
 	g_hash_table_unref(self->begin);
 	g_ptr_array_unref(self->steps);
 	g_array_unref(self->calls);
@@ -156,6 +157,7 @@ static HvpJournalState *state_new(void)
 	state->hooks = g_array_new(FALSE, FALSE, sizeof(HvpKeeperHook));
 	state->spins = g_array_new(FALSE, FALSE, sizeof(HvpKeeperSpin));
 	state->writes = g_array_new(FALSE, FALSE, sizeof(HvpKeeperWrite));
+	state->places = g_array_new(FALSE, FALSE, sizeof(HvpGpa));
 	state->begin = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	state->steps = g_ptr_array_new_with_free_func(g_free);
 	state->calls = g_array_new(FALSE, TRUE, sizeof(HvpJournalCall));
@@ -274,6 +276,17 @@ static void drop_frame(HvpJournalState *state, bool began)
 	g_array_set_size(state->ranges, left);
 }
 
+static void take_writes(HvpJournalState *state, const HvpJournalRecord *record)
+{
+	HvpKeeperWrite write;
+
+	for (gsize at = 0; at + sizeof write <= record->length_bytes; at += sizeof write) {
+		memcpy(&write, record->payload + at, sizeof write);
+		g_array_append_val(state->writes, write);
+		g_array_append_val(state->places, write.gpa);
+	}
+}
+
 static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 {
 	if (record->type != HVP_JOURNAL_DIVERT)
@@ -308,8 +321,7 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		state->is_called = true;
 		break;
 	case HVP_JOURNAL_WRITE:
-		g_array_append_vals(state->writes, record->payload,
-				    (guint)(record->length_bytes / sizeof(HvpKeeperWrite)));
+		take_writes(state, record);
 		break;
 	case HVP_JOURNAL_UNDONE:
 		g_array_set_size(state->writes, 0);
@@ -389,6 +401,14 @@ bool hvp_journal_step(HvpJournal *self, const char *key, guint64 value, GError *
 bool hvp_journal_step_recovery(HvpJournal *self, GError **error)
 {
 	return hvp_journal_step(self, RECOVERY, 1, error);
+}
+
+bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state, GError **error)
+{
+	if (!hvp_journal_append(self->fd, HVP_JOURNAL_HOME, NULL, 0, error))
+		return false;
+	drop_frame(state, true);
+	return true;
 }
 
 bool hvp_journal_end(HvpJournal *self, GError **error)

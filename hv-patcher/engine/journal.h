@@ -29,6 +29,7 @@ typedef struct {
 	GArray *hooks;	    /* HvpKeeperHook */
 	GArray *spins;	    /* HvpKeeperSpin: where spin traps may stand */
 	GArray *writes;	    /* HvpKeeperWrite, uncommitted */
+	GArray *places;	    /* HvpGpa: of all writes that there were */
 	bool committed;	    /* the last writes were made final */
 	GHashTable *begin;  /* char * -> char *: what the operation was */
 	GPtrArray *steps;   /* char *: "key=value" of its steps, in order */
@@ -72,6 +73,10 @@ bool hvp_journal_begin(HvpJournal *self, const char *operation, const char *patc
 /* Notes a step before it is taken. */
 bool hvp_journal_step(HvpJournal *self, const char *key, guint64 value,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The call of the innermost frame of @state is over, and its thread went home by itself. */
+bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state,
+			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The operation is over; nothing is left to do. */
 bool hvp_journal_end(HvpJournal *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;

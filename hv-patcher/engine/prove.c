@@ -96,7 +96,7 @@ char *hvp_prove_format_frame(HvpTarget *target, const HvpFrame *frame)
 
 static char *describe_unreliable(HvpTarget *target, const HvpSweepTask *task)
 {
-	HvpFrame last = { task->last_pc, true };
+	HvpFrame last = { .pc = task->last_pc, .exact = true };
 	g_autofree char *where = NULL;
 
 	if (task->last_pc.value == 0)

@@ -6,6 +6,7 @@
 #include "engine/callbacks.h"
 #include "engine/klp-core.h"
 #include "engine/loader.h"
+#include "engine/lost-calls.h"
 #include "engine/record.h"
 #include "engine/switch.h"
 
@@ -14,6 +15,8 @@
 #define ADOPT_USEC (120 * G_USEC_PER_SEC)
 /* The operation that changes nothing. */
 #define LOOK "look"
+/* The step of an operation that goes by kvm, with the RAM jobs that there were before. */
+#define BY_KVM_STEP "kvm"
 #define CATCH_USEC (15 * G_USEC_PER_SEC)
 #define CALL_USEC (60 * G_USEC_PER_SEC)
 #define QMP_USEC (5 * G_USEC_PER_SEC)
@@ -507,39 +510,71 @@ static bool leave(HvpTransaction *self, GError **error)
 	return reconnect(self->target, ok ? error : NULL) && ok;
 }
 
-/* What changes a guest under KVM goes by the gdb stub, and so does what finishes it. */
-static bool check_way(HvpTransaction *self, const HvpJournalState *state, GError **error)
+/*
+ * Leaves, and sees to it that whoever copies the guest's memory has it as it is now. @state (may
+ * be NULL) is what was taken over.
+ */
+static bool leave_and_echo(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
-	const char *operation = g_hash_table_lookup(state->begin, "operation");
+	g_autoptr(GArray) pages = hvp_keeper_get_pages(self->keeper);
+	HvpMachine *machine = self->target->machine;
+	bool needed;
 
-	return !self->target->by_kvm || operation == NULL || strcmp(operation, LOOK) == 0 ||
-	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "an interrupted %s is to be finished: hvpatch --backend gdbstub "
-			     "recover",
-			     operation);
+	if (!leave(self, error))
+		return false;
+	if (self->echo == NULL)
+		return true;
+	if (state != NULL)
+		hvp_echo_add_places(pages, state);
+	if (!hvp_echo_is_needed(self->echo, &needed, error))
+		return false;
+	return !needed || (start_keeper(self, BY_GDBSTUB, error) &&
+			   hvp_keeper_attach(self->keeper, error) &&
+			   hvp_echo_write(machine, self->keeper, pages, error) &&
+			   leave(self, error));
+}
+
+/* What was begun through the gdb stub has left its breakpoints there. */
+static Way way_of(const HvpTransaction *self, const HvpJournalState *state, bool leftover)
+{
+	bool changed = leftover || state->frames->len > 0 || state->writes->len > 0;
+
+	if (self->echo != NULL)
+		return BY_KVM;
+	return self->target->by_kvm && !changed ? BY_KVM : BY_GDBSTUB;
+}
+
+static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftover, GError **error)
+{
+	bool dirty = leftover || state->attached || state->frames->len > 0 ||
+		     state->writes->len > 0;
+	guint64 jobs;
+	Way way;
+
+	if (hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
+		self->echo = hvp_echo_new_since(self->target->machine, jobs);
+	way = way_of(self, state, leftover);
+
+	if (!start_keeper(self, way, error) || !hvp_journal_step_recovery(self->journal, error) ||
+	    (way == BY_KVM && !hvp_lost_calls_drop(self->target, self->keeper, self->journal, state,
+						   error)))
+		return false;
+	return (dirty ? adopt(self, state, error) : hvp_keeper_attach(self->keeper, error)) &&
+	       hvp_journal_refresh_calls(self->journal, state, error);
 }
 
 static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **error)
 {
-	bool leftover, dirty, changed;
+	bool leftover;
 
-	if (!check_way(self, state, error) ||
-	    !hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
-				       error))
-		return false;
-	/* What was begun through the gdb stub has left its breakpoints there. */
-	changed = leftover || state->frames->len > 0 || state->writes->len > 0;
-	dirty = state->attached || changed;
-	if (!start_keeper(self, self->target->by_kvm && !changed ? BY_KVM : BY_GDBSTUB, error))
-		return false;
-	if (!hvp_journal_step_recovery(self->journal, error) ||
-	    (dirty ? !adopt(self, state, error) : !hvp_keeper_attach(self->keeper, error)) ||
-	    !hvp_journal_refresh_calls(self->journal, state, error))
+	if (!hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
+				       error) ||
+	    !take_over(self, state, leftover, error))
 		return false;
 	hvp_oracle_decide(self->oracle, state->committed ? HVP_PLUGIN_CONFIRM : HVP_PLUGIN_CANCEL);
 	if (!clean_guest(self, state, error))
 		return false;
-	return leave(self, error) && hvp_journal_end(self->journal, error);
+	return leave_and_echo(self, state, error) && hvp_journal_end(self->journal, error);
 }
 
 static bool recover(HvpTransaction *self, const HvpOptions *options, HvpRecovery **ret_recovery,
@@ -593,6 +628,17 @@ static bool check_oracle(HvpTransaction *self, GError **error)
 	return hvp_oracle_check(self->oracle, error);
 }
 
+/* The jobs that there were are asked for before the keeper has the monitor. */
+static bool note_way(HvpTransaction *self, GError **error)
+{
+	if (!self->target->by_kvm)
+		return true;
+	g_clear_pointer(&self->echo, hvp_echo_free);
+	self->echo = hvp_echo_new(self->target->machine, error);
+	return self->echo != NULL && hvp_journal_step(self->journal, BY_KVM_STEP,
+						      hvp_echo_get_jobs(self->echo), error);
+}
+
 HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, const char *patch,
 				     const char *sha256, const HvpOptions *options, GError **error)
 {
@@ -603,6 +649,7 @@ HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, c
 	    !check_running(target, error) || !check_free(target, error) ||
 	    !hvp_journal_begin(self->journal, operation, patch, sha256, error) ||
 	    !hvp_boot_note(target->kernel, self->journal, error) || !check_oracle(self, error) ||
+	    !note_way(self, error) ||
 	    !start_keeper(self, target->by_kvm ? BY_KVM : BY_GDBSTUB, error) ||
 	    !hvp_keeper_attach(self->keeper, error))
 		return NULL;
@@ -628,7 +675,9 @@ bool hvp_transaction_close(HvpTransaction *self, GError **error)
 	 * know of, the journal stays open, so that recovering tells it.
 	 */
 	hvp_oracle_decide(self->oracle, HVP_PLUGIN_CANCEL);
-	ok = drop_pins(self, error) && hvp_keeper_detach(self->keeper, error) &&
+	ok = drop_pins(self, error) &&
+	     (self->echo ? leave_and_echo(self, NULL, error)
+			 : hvp_keeper_detach(self->keeper, error)) &&
 	     hvp_oracle_check(self->oracle, error) && hvp_journal_end(self->journal, error);
 	hvp_transaction_free(self);
 	return ok;
@@ -737,6 +786,7 @@ void hvp_transaction_free(HvpTransaction *self)
 		return;
 	hvp_keeper_free(self->keeper);
 	hvp_pins_free(self->pins);
+	hvp_echo_free(self->echo);
 	hvp_oracle_free(self->oracle);
 	hvp_journal_free(self->journal);
 	g_free(self);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "engine/echo.h"
 #include "engine/journal.h"
 #include "engine/loader.h"
 #include "engine/oracle.h"
@@ -16,6 +17,7 @@ typedef struct {
 	HvpJournal *journal;
 	HvpKeeper *keeper;
 	HvpPins *pins;	   /* given back when it is closed */
+	HvpEcho *echo;	   /* NULL: QEMU sees what is written */
 	HvpOracle *oracle; /* NULL: none */
 } HvpTransaction;
 

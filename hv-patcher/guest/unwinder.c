@@ -429,7 +429,8 @@ static void walk_stack(Walk *walk, HvpTrace *ret_trace)
 			ret_trace->verdict = HVP_UNWIND_TOO_DEEP;
 			break;
 		}
-		ret_trace->frames[ret_trace->count++] = (HvpFrame){ walk->pc, walk->exact };
+		ret_trace->frames[ret_trace->count++] =
+			(HvpFrame){ walk->pc, walk->exact, hvp_gva(walk->sp) };
 		ret_trace->verdict = step(walk, &done);
 	}
 }

@@ -37,6 +37,7 @@ const char *hvp_unwinder_verdict_text(HvpUnwindVerdict verdict);
 typedef struct {
 	HvpGva pc;
 	bool exact; /* pc is the next instruction itself; else a return address */
+	HvpGva sp;  /* the stack pointer there, or as it will be on return */
 } HvpFrame;
 
 typedef struct {

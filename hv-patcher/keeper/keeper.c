@@ -25,6 +25,7 @@ struct HvpKeeper {
 	int calm_policy; /* of this thread when nothing is stopped */
 	struct sched_param calm_parameter;
 	bool hurries;
+	GHashTable *pages; /* numbers of those that were written to */
 	GError *ended;
 	HvpWireMessage request;
 	HvpWireMessage answer;
@@ -184,6 +185,7 @@ HvpKeeper *hvp_keeper_start(int qmp_fd, int journal_fd, GError **error)
 {
 	g_autoptr(HvpKeeper) self = g_new0(HvpKeeper, 1);
 
+	self->pages = g_hash_table_new(NULL, NULL);
 	self->fd = hvp_spawn_keeper(qmp_fd, journal_fd, error);
 	if (self->fd < 0 || !receive_hello(self, error))
 		return NULL;
@@ -219,10 +221,34 @@ void hvp_keeper_free(HvpKeeper *self)
 		close(self->fd);
 	}
 	g_clear_error(&self->ended);
+	g_hash_table_unref(self->pages);
 	g_free(self);
 }
 
 /* --- requests --- */
+
+static void note_pages(HvpKeeper *self, HvpGpa gpa, gsize length_bytes)
+{
+	guint64 last = (gpa.value + length_bytes - 1) / HVP_PAGE_SIZE;
+
+	for (guint64 page = gpa.value / HVP_PAGE_SIZE; page <= last; page++)
+		g_hash_table_add(self->pages, (gpointer)(guintptr)page);
+}
+
+GArray *hvp_keeper_get_pages(const HvpKeeper *self)
+{
+	GArray *pages = g_array_new(FALSE, FALSE, sizeof(HvpGpa));
+	GHashTableIter iter;
+	gpointer page;
+
+	g_hash_table_iter_init(&iter, self->pages);
+	while (g_hash_table_iter_next(&iter, &page, NULL)) {
+		HvpGpa gpa = hvp_gpa((guintptr)page * HVP_PAGE_SIZE);
+
+		g_array_append_val(pages, gpa);
+	}
+	return pages;
+}
 
 bool hvp_keeper_use_kvm(HvpKeeper *self, const HvpKvmPlace *place, GError **error)
 {
@@ -334,6 +360,8 @@ HvpKeeperTrapKind hvp_keeper_get_trap_kind(const HvpKeeper *self)
 
 bool hvp_keeper_set_spins(HvpKeeper *self, const HvpKeeperSpin *sites, gsize count, GError **error)
 {
+	for (gsize i = 0; i < count; i++)
+		note_pages(self, sites[i].gpa, HVP_KEEPER_SPIN_BYTES);
 	return simple(self, HVP_WIRE_SPINS, sites, count * sizeof *sites, error);
 }
 
@@ -422,6 +450,8 @@ static bool write_piece(HvpKeeper *self, guint64 gpa, const guint8 *bytes, gsize
 bool hvp_keeper_write_data(HvpKeeper *self, HvpGpa gpa, const void *bytes, gsize length_bytes,
 			   GError **error)
 {
+	if (length_bytes > 0)
+		note_pages(self, gpa, length_bytes);
 	for (gsize done = 0; done < length_bytes; done += HVP_WIRE_DATA_BYTES)
 		if (!write_piece(self, gpa.value + done, (const guint8 *)bytes + done,
 				 MIN(HVP_WIRE_DATA_BYTES, length_bytes - done), error))
@@ -434,6 +464,8 @@ bool hvp_keeper_write(HvpKeeper *self, const HvpKeeperWrite *writes, gsize count
 	if (count > HVP_KEEPER_MAX_WRITES)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "more than %d writes at a time", HVP_KEEPER_MAX_WRITES);
+	for (gsize i = 0; i < count; i++)
+		note_pages(self, writes[i].gpa, HVP_KEEPER_WRITE_BYTES);
 	return simple(self, HVP_WIRE_WRITE, writes, count * sizeof *writes, error);
 }
 

@@ -255,6 +255,12 @@ bool hvp_keeper_write(HvpKeeper *self, const HvpKeeperWrite *writes, gsize count
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * All pages in which this session has written or planted anything, in no order: HvpGpa; the
+ * caller's.
+ */
+GArray *hvp_keeper_get_pages(const HvpKeeper *self);
+
+/*
  * Reads all writes back and makes them final. UNDONE, as after a failed write, where one did not
  * arrive; CONFLICT where somebody resumed the VM in between: they are undone as well.
  */

@@ -666,6 +666,23 @@ bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char 
 	return true;
 }
 
+char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error)
+{
+	static const char *const commands[] = { "query-migrate", "query-dump", "query-jobs" };
+	g_autoptr(GString) text = g_string_new(NULL);
+
+	for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+		g_autoptr(JsonNode) node =
+			hvp_qmp_execute(self->qmp, commands[i], NULL, deadline, error);
+		g_autofree char *answer = node ? json_to_string(node, FALSE) : NULL;
+
+		if (answer == NULL)
+			return NULL;
+		g_string_append(text, answer);
+	}
+	return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
 			      GError **error)
 {

@@ -111,7 +111,13 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
 bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
 			      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The same, asked of QEMU @pid where there is no HvpMachine. */
+/*
+ * All that QEMU tells of such jobs, ended ones as well, as text that is another one when any has
+ * come, gone or got on since; the caller's.
+ */
+char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error);
+
+/* hvp_machine_find_ram_job, asked of QEMU @pid where there is no HvpMachine. */
 bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
 			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
