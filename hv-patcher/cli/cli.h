@@ -88,5 +88,5 @@ HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 /* Tells @target where the guest's agent is, for commands that have a use for it. */
 void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);
 
-/* Whether this version can change @target. UNSUPPORTED: through the kvm backend it only looks. */
+/* Whether @target may be changed. UNSUPPORTED: through the kvm backend only where asked for. */
 bool hvp_cli_check_backend(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;

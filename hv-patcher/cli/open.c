@@ -96,8 +96,8 @@ void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target)
 
 bool hvp_cli_check_backend(const HvpTarget *target, GError **error)
 {
-	return !target->by_kvm ||
+	return !target->by_kvm || target->backend_asked_for ||
 	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "this version does not change guests through the kvm backend, it only "
-			     "looks at them; see --backend");
+			     "changing Linux guests through KVM itself has not been tried yet: ask "
+			     "for it by --backend kvm, or for --backend gdbstub; see hvpatch(1)");
 }

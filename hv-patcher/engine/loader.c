@@ -13,6 +13,7 @@
 
 /* GFP_KERNEL: ___GFP_DIRECT_RECLAIM | ___GFP_KSWAPD_RECLAIM | ___GFP_IO | ___GFP_FS, since 4.13. */
 #define GFP_KERNEL 0xcc0U
+#define GFP_ZERO 0x100U
 /* What is written at one stop; then the guest runs for a moment. */
 #define CHUNK_BYTES (32U << 10)
 #define MAX_FUNCTION_BYTES (64U << 10)
@@ -542,14 +543,18 @@ static bool prepare_buffers(HvpBorrow *borrow, Load *load, HvpJournal *journal, 
 			    GError **error)
 {
 	const HvpPatch *patch = load->order->patch;
-	static const char *const vmallocs[] = { "vmalloc", "vmalloc_noprof", NULL };
+	/*
+	 * Zeroed by the guest itself: pages that it has never touched may not be there yet when
+	 * they are written from outside.
+	 */
+	static const char *const vmallocs[] = { "vzalloc", "vzalloc_noprof", NULL };
 	/* since 6.10 (7bd230a26648): the functions behind the profiling wrappers */
 	static const char *const kmallocs[] = { "__kmalloc", "__kmalloc_noprof", NULL };
 	static const guint8 empty[16];
 	guint64 size = g_bytes_get_size(patch->bytes);
 	/* Each object of the patch may need another name, which stands behind the record. */
 	guint64 room = load->record_bytes + hvp_klp_core_alias_bytes(most_objects(patch));
-	guint64 record[2] = { room, GFP_KERNEL };
+	guint64 record[2] = { room, GFP_KERNEL | GFP_ZERO };
 
 	return hvp_journal_step(journal, HVP_LOADER_RECORD ASKED, 1, error) &&
 	       allocate(borrow, load->target, kmallocs, record, 2, load->deadline, &load->record,

@@ -3,7 +3,7 @@
  * Loads and unloads the patch module through the guest's own module loader, with the
  * livepatch core answered by the host.
  *
- *   vmalloc, write the file, kmalloc the record
+ *   vzalloc, write the file, kmalloc the record
  *   load_module(info, args, 0)
  *       strndup_user(args)       -> answered: the record's buffer (its first byte is NUL)
  *       init: klp_enable_patch() -> answered: the host reads the complete klp_patch, and calls

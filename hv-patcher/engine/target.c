@@ -79,6 +79,7 @@ bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError 
 		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 				     "the VM is emulated: the kvm backend finds no vCPUs of KVM");
 	self->by_kvm = is_kvm && wanted != HVP_TARGET_BACKEND_GDBSTUB;
+	self->backend_asked_for = wanted != HVP_TARGET_BACKEND_AUTO;
 	if (self->machine == NULL)
 		self->backend_why = "a dump does not run";
 	else if (wanted != HVP_TARGET_BACKEND_AUTO)

@@ -20,6 +20,7 @@ typedef enum {
 typedef struct {
 	HvpMachine *machine;	 /* NULL for a dump */
 	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
+	bool backend_asked_for;	 /* by name, not chosen */
 	const char *backend_why; /* for people; static */
 	HvpCore *core;		 /* NULL for a VM */
 	char *name;		 /* the domain's, or how the user named it */
