@@ -7,8 +7,9 @@
  *   storm COUNT USEC    stops and resumes, USEC apart; checks what registers each stop tells
  *   switch | unswitch   the functions' entries, when nobody is in a round
  *   begin | commit      the switch in two parts; in between it is not committed
+ *   echo                leaves, and has QEMU see all that was written (engine/echo.h)
  *   role ID ROLE | wake ID | epoch     what the guest is told, see layout.h
- *   box                 what the guest tells
+ *   box | entries       what the guest tells; how many of its functions are switched
  *
  * For tests and scripts/bench.
  */
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "engine/echo.h"
 #include "keeper/keeper.h"
 #include "layout.h"
 #include "vm/machine.h"
@@ -310,6 +312,67 @@ static bool print_box(Drive *self, GError **error)
 	return true;
 }
 
+/* By memory alone, whoever runs. */
+static bool print_entries(Drive *self, GError **error)
+{
+	guint switched = 0;
+
+	if (!read_box(self, error))
+		return false;
+	for (guint i = 0; i < GUEST_FUNCTIONS; i++) {
+		HvpKeeperWrite write = make_write(&self->box, i, false);
+		guint8 now[JUMP_BYTES];
+
+		if (!hvp_physical_read(hvp_machine_get_physical(self->machine), write.gpa, now,
+				       sizeof now, error))
+			return false;
+		switched += memcmp(now, write.new_bytes, sizeof now) == 0;
+	}
+	printf("{\"ok\":true,\"switched\":%u}\n", switched);
+	return true;
+}
+
+/* --- life --- */
+
+typedef enum { BY_KVM, BY_GDBSTUB } Way;
+
+static bool start_keeper(Drive *self, Way way, GError **error)
+{
+	int journal = memfd_create("journal", MFD_CLOEXEC);
+	HvpKvmPlace place = { .pid = hvp_machine_get_pid(self->machine),
+			      .start_time = hvp_machine_get_start_time(self->machine) };
+
+	self->keeper = hvp_keeper_start(hvp_qmp_get_fd(hvp_machine_get_qmp(self->machine)), journal,
+					error);
+	if (self->keeper == NULL)
+		return false;
+	(void)hvp_qmp_steal_fd(hvp_machine_get_qmp(self->machine));
+	close(journal);
+	place.ranges = hvp_ram_get_ranges(hvp_machine_get_ram(self->machine), &place.range_count);
+	return way == BY_GDBSTUB || hvp_keeper_use_kvm(self->keeper, &place, error);
+}
+
+static bool end_keeper(Drive *self, GError **error)
+{
+	bool ok = hvp_keeper_detach(self->keeper, error);
+
+	g_clear_pointer(&self->keeper, hvp_keeper_free);
+	return hvp_machine_reconnect(self->machine, hvp_deadline_in(CONNECT_USEC),
+				     ok ? error : NULL) &&
+	       ok;
+}
+
+/* Another keeper, which is not attached, is there afterwards. */
+static bool leave_and_echo(Drive *self, GError **error)
+{
+	g_autoptr(GArray) pages = hvp_keeper_get_pages(self->keeper);
+
+	return end_keeper(self, error) && start_keeper(self, BY_GDBSTUB, error) &&
+	       hvp_keeper_attach(self->keeper, error) &&
+	       hvp_echo_write(self->machine, self->keeper, pages, error) &&
+	       end_keeper(self, error) && start_keeper(self, BY_KVM, error);
+}
+
 /* --- commands --- */
 
 static const char *skip_word(const char *line, const char *word)
@@ -341,6 +404,8 @@ static bool run_simple(Drive *self, const char *line, bool *ret_known, GError **
 		return begin(self, false, error);
 	if (skip_word(line, "commit"))
 		return hvp_keeper_commit(self->keeper, error);
+	if (skip_word(line, "echo"))
+		return leave_and_echo(self, error);
 	if ((rest = skip_word(line, "role")))
 		return tell_role(self, rest, error);
 	if ((rest = skip_word(line, "wake")))
@@ -366,6 +431,8 @@ static bool run_line(Drive *self, const char *line, GError **error)
 		return stop_and_stay(self, error);
 	else if (skip_word(line, "box"))
 		return print_box(self, error);
+	else if (skip_word(line, "entries"))
+		return print_entries(self, error);
 	else if (skip_word(line, "keeper"))
 		printf("{\"ok\":true,\"pid\":%d}\n", (int)hvp_keeper_get_pid(self->keeper));
 	else
@@ -375,22 +442,8 @@ static bool run_line(Drive *self, const char *line, GError **error)
 
 static bool start(Drive *self, const char *path, GError **error)
 {
-	int journal = memfd_create("journal", MFD_CLOEXEC);
-	HvpKvmPlace place;
-
 	self->machine = hvp_machine_open(path, hvp_deadline_in(CONNECT_USEC), error);
-	if (self->machine == NULL)
-		return false;
-	self->keeper = hvp_keeper_start(hvp_qmp_get_fd(hvp_machine_get_qmp(self->machine)), journal,
-					error);
-	if (self->keeper == NULL)
-		return false;
-	(void)hvp_qmp_steal_fd(hvp_machine_get_qmp(self->machine));
-	close(journal);
-	place.pid = hvp_machine_get_pid(self->machine);
-	place.start_time = hvp_machine_get_start_time(self->machine);
-	place.ranges = hvp_ram_get_ranges(hvp_machine_get_ram(self->machine), &place.range_count);
-	return hvp_keeper_use_kvm(self->keeper, &place, error);
+	return self->machine != NULL && start_keeper(self, BY_KVM, error);
 }
 
 int main(int argc, char **argv)

@@ -17,6 +17,7 @@ from guest import die_with_parent  # noqa: E402
 from qmp import Qmp, QmpGone  # noqa: E402
 
 CALL, HALT, PORT, TIME = range(4)
+FUNCTIONS = 16
 QEMU = 'qemu-system-x86_64'
 
 
@@ -137,6 +138,9 @@ class Machine:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def close(self):
         self.stop()
 
     def stop(self):
