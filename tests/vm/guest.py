@@ -145,7 +145,8 @@ class Guest:
     """One QEMU. Options: smp, memory (MB), shared, append, cpu, machine, files (FILE[:PATH]...),
     root ('busybox' or 'debian').
 
-    It has hvpatch's plugin, which watches it execute, unless there is none or oracle=False.
+    It has hvpatch's plugin, which watches it execute, unless there is none or oracle=False. With
+    HVPATCH_VM_ACCEL=kvm it runs under KVM, without the plugin, and hvpatch gets at it that way.
     """
 
     def __init__(self, kernel, *, boot_timeout=90.0, qemu_args=(), files=(), shared=False,
@@ -154,9 +155,12 @@ class Guest:
         self.kernel = kernel
         self.expected_status = 'running'
         self.trap = os.environ.get('HVPATCH_TRAP')
+        self._kvm = os.environ.get('HVPATCH_VM_ACCEL') == 'kvm'
+        oracle = oracle and not self._kvm
         self._boot_timeout = boot_timeout
         self._root = options.get('root', 'busybox')
         self._arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
+        self._arguments += ['--accel=kvm'] if self._kvm else []
         self._arguments += ['--shared'] if shared else []
         self._arguments += [f'--qemu-arg={argument}' for argument in qemu_args]
         self._arguments += ['--initrd-extra', *files] if files else []
@@ -403,8 +407,9 @@ class Guest:
     def hvpatch_command(self, *arguments, output='json'):
         oracle = ['--oracle', self.oracle_path] if self._plugin else []
         trap = ['--trap', self.trap] if self.trap else []
-        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, '-o', output,
-                *arguments]
+        backend = ['--backend', 'kvm'] if self._kvm else []
+        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, *backend, '-o',
+                output, *arguments]
 
     def hvpatch_start(self, *arguments, output='json', environment=None):
         """Starts hvpatch and returns its Popen, for cases that kill it."""
