@@ -117,10 +117,10 @@ static void add_accelerator(GPtrArray *items, const HvpFactsVm *vm)
 		break;
 	case HVP_FACTS_ACCELERATOR_KVM:
 		hvp_item_warn(items, "accelerator",
-			      g_strdup("hvpatch --backend gdbstub ...   # its owner sees each stop "
-				       "as a short pause"),
-			      "kvm: this version only looks at the guest (info, check, tasks, "
-			      "blocking); apply and revert need the gdb stub to be asked for");
+			      g_strdup("hvpatch --backend kvm ...   # or gdbstub: its owner sees each "
+				       "stop as a short pause"),
+			      "kvm: apply and revert want --backend to be said, as they have not been "
+			      "tried on Linux under KVM yet");
 		break;
 	case HVP_FACTS_ACCELERATOR_OTHER:
 		hvp_item_miss(items, "accelerator", HVP_ERROR_UNSUPPORTED, NULL,
