@@ -28,6 +28,7 @@ LONG = os.environ.get('HVPATCH_VM_LONG') == '1'
 STORM_ROUNDS = int(os.environ.get('HVPATCH_STORM_ROUNDS', 1000 if LONG else 3))
 # Four operations; what one of them may take on a crowded host.
 STORM_ROUND_SECONDS = 120
+ROUNDS_BETWEEN_WORDS = 25
 ALONE = {'hvp_alone_one': {'hvp_a_one': 4}, 'hvp_alone_two': {'hvp_a_two': 5}}
 # The shortest ones lie so far from each other.
 ENTRY_BYTES = 16
@@ -519,6 +520,8 @@ def _(guest):
         for number in range(STORM_ROUNDS):
             storm_round(guest, workload, b_moves=number % 3 == 1)
             assert re.fullmatch(r'.* (?:0|-1) 0 0', guest.check('cat /proc/hvp_generation'))
+            if (number + 1) % ROUNDS_BETWEEN_WORDS == 0:
+                print(f'# {number + 1} rounds', flush=True)
         code, counts, text = workload.end()
         assert code == 0 and counts['reads'] > 1000 * STORM_ROUNDS, text
         assert counts['changes'] == 4 * STORM_ROUNDS, text
