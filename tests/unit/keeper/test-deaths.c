@@ -105,10 +105,13 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	add_points("deaths/tool-dies", AT_START, AT_COMMITTED, test_tool_dies);
-	if (!vm_is_kvm()) {
-		add_spinning_points("deaths/tool-dies", AT_TRAPS_SET, AT_TRAP, test_tool_dies);
-		add_spinning_points("deaths/tool-dies", AT_CALLING, AT_RETURN, test_tool_dies);
+	if (vm_is_kvm()) {
+		add_points("deaths/qemu-dies-VM_GONE", AT_ATTACHED, AT_COMMITTED,
+			   test_qemu_dies_VM_GONE);
+		return g_test_run();
 	}
+	add_spinning_points("deaths/tool-dies", AT_TRAPS_SET, AT_TRAP, test_tool_dies);
+	add_spinning_points("deaths/tool-dies", AT_CALLING, AT_RETURN, test_tool_dies);
 	add_points("deaths/qemu-dies-VM_GONE", AT_STOPPED, AT_STOPPED, test_qemu_dies_VM_GONE);
 	add_points("deaths/qemu-dies-VM_GONE", AT_CALLING, AT_CALLING, test_qemu_dies_VM_GONE);
 	return g_test_run();
