@@ -56,7 +56,7 @@ echo modules; cat /proc/modules
 echo meminfo; grep -c Hvpatch: /proc/meminfo; true'''
 # Kernel threads and their CPU time in ticks.
 KERNEL_THREADS = r'''for f in /proc/[0-9]*/stat; do
-read -r line < $f 2>/dev/null || continue; set -- ${line##*) }
+{ read -r line < $f; } 2>/dev/null || continue; set -- ${line##*) }
 [ $2 = 2 ] && echo ${f//[^0-9]/} $((${12} + ${13}))
 done; true'''
 
