@@ -60,12 +60,16 @@ static void test_traps(void)
 	g_auto(Vm) vm = { 0 };
 	g_autoptr(GError) error = NULL;
 	guint seen[2] = { 0, 0 };
+	HvpDeadline deadline = vm_soon();
 
 	if (!vm_is_possible())
 		return;
 	vm_start(&vm);
 	CHECK(hvp_keeper_set_traps(vm.keeper, pcs, G_N_ELEMENTS(pcs), &error));
-	for (int round = 0; round < 50; round++) {
+	/* On a busy host one of them may be the only one that gets on, for a while. */
+	for (int round = 0; round < 50 || ((seen[0] == 0 || seen[1] == 0) &&
+					   !hvp_deadline_passed(deadline));
+	     round++) {
 		g_auto(HvpKeeperStop) stop = { 0 };
 
 		CHECK(hvp_keeper_wait(vm.keeper, vm_soon(), BUDGET_USEC, &stop, &error));
