@@ -666,20 +666,30 @@ bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char 
 	return true;
 }
 
+/* With all its numbers: they are others for the next one. */
+static bool add_answer(HvpQmp *qmp, const char *command, HvpDeadline deadline, GString *text,
+		       GError **error)
+{
+	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
+	g_autofree char *answer = node != NULL ? json_to_string(node, FALSE) : NULL;
+
+	if (answer != NULL)
+		g_string_append(text, answer);
+	return answer != NULL;
+}
+
 char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
-	static const char *const commands[] = { "query-migrate", "query-dump", "query-jobs" };
 	g_autoptr(GString) text = g_string_new(NULL);
+	g_autofree char *job = NULL;
 
-	for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
-		g_autoptr(JsonNode) node =
-			hvp_qmp_execute(self->qmp, commands[i], NULL, deadline, error);
-		g_autofree char *answer = node ? json_to_string(node, FALSE) : NULL;
-
-		if (answer == NULL)
-			return NULL;
-		g_string_append(text, answer);
-	}
+	if (!add_answer(self->qmp, "query-migrate", deadline, text, error) ||
+	    !add_answer(self->qmp, "query-dump", deadline, text, error) ||
+	    !find_snapshot(self->qmp, deadline, &job, error))
+		return NULL;
+	/* The VM stands while one is made: one that is over has seen all or nothing. */
+	if (job != NULL)
+		g_string_append(text, job);
 	return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
