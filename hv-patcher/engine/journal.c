@@ -287,6 +287,13 @@ static void take_writes(HvpJournalState *state, const HvpJournalRecord *record)
 	}
 }
 
+static void take_spin_places(HvpJournalState *state)
+{
+	for (guint i = 0; i < state->spins->len; i++)
+		g_array_append_val(state->places,
+				   g_array_index(state->spins, HvpKeeperSpin, i).gpa);
+}
+
 static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 {
 	if (record->type != HVP_JOURNAL_DIVERT)
@@ -304,6 +311,7 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		break;
 	case HVP_JOURNAL_SPINS:
 		set_items(state->spins, record);
+		take_spin_places(state);
 		break;
 	case HVP_JOURNAL_DIVERT:
 		take_frame(state, record);
