@@ -413,9 +413,15 @@ bool hvp_journal_step_recovery(HvpJournal *self, GError **error)
 
 bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state, GError **error)
 {
-	if (!hvp_journal_append(self->fd, HVP_JOURNAL_HOME, NULL, 0, error))
+	const HvpKeeperFrame *call =
+		&g_array_index(state->frames, HvpKeeperFrame, state->frames->len - 1);
+	/* Of those that have returned that was written before their threads were put back. */
+	bool began = !hvp_keeper_frame_is_step(call) || call->is_over != 0;
+
+	if (!hvp_journal_append(self->fd, began ? HVP_JOURNAL_HOME : HVP_JOURNAL_NOT_BEGUN, NULL, 0,
+				error))
 		return false;
-	drop_frame(state, true);
+	drop_frame(state, began);
 	return true;
 }
 

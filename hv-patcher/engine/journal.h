@@ -74,7 +74,7 @@ bool hvp_journal_begin(HvpJournal *self, const char *operation, const char *patc
 bool hvp_journal_step(HvpJournal *self, const char *key, guint64 value,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The call of the innermost frame of @state is over, and its thread went home by itself. */
+/* Nobody is in the call of the innermost frame of @state: it is over, or was never begun. */
 bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
