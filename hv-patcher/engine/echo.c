@@ -61,8 +61,6 @@ bool hvp_echo_is_needed(const HvpEcho *self, bool *ret_needed, GError **error)
 void hvp_echo_add_places(GArray *pages, const HvpJournalState *state)
 {
 	g_array_append_vals(pages, state->places->data, state->places->len);
-	for (guint i = 0; i < state->spins->len; i++)
-		g_array_append_val(pages, g_array_index(state->spins, HvpKeeperSpin, i).gpa);
 }
 
 /* While the guest stands still: nobody changes the byte in between. */

@@ -287,6 +287,13 @@ static void take_writes(HvpJournalState *state, const HvpJournalRecord *record)
 	}
 }
 
+static void take_spin_places(HvpJournalState *state)
+{
+	for (guint i = 0; i < state->spins->len; i++)
+		g_array_append_val(state->places,
+				   g_array_index(state->spins, HvpKeeperSpin, i).gpa);
+}
+
 static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 {
 	if (record->type != HVP_JOURNAL_DIVERT)
@@ -304,6 +311,7 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		break;
 	case HVP_JOURNAL_SPINS:
 		set_items(state->spins, record);
+		take_spin_places(state);
 		break;
 	case HVP_JOURNAL_DIVERT:
 		take_frame(state, record);
@@ -405,9 +413,15 @@ bool hvp_journal_step_recovery(HvpJournal *self, GError **error)
 
 bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state, GError **error)
 {
-	if (!hvp_journal_append(self->fd, HVP_JOURNAL_HOME, NULL, 0, error))
+	const HvpKeeperFrame *call =
+		&g_array_index(state->frames, HvpKeeperFrame, state->frames->len - 1);
+	/* Of those that have returned that was written before their threads were put back. */
+	bool began = !hvp_keeper_frame_is_step(call) || call->is_over != 0;
+
+	if (!hvp_journal_append(self->fd, began ? HVP_JOURNAL_HOME : HVP_JOURNAL_NOT_BEGUN, NULL, 0,
+				error))
 		return false;
-	drop_frame(state, true);
+	drop_frame(state, began);
 	return true;
 }
 

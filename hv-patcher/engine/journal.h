@@ -29,7 +29,7 @@ typedef struct {
 	GArray *hooks;	    /* HvpKeeperHook */
 	GArray *spins;	    /* HvpKeeperSpin: where spin traps may stand */
 	GArray *writes;	    /* HvpKeeperWrite, uncommitted */
-	GArray *places;	    /* HvpGpa: of all writes that there were */
+	GArray *places;	    /* HvpGpa: of all writes and spin traps that there were */
 	bool committed;	    /* the last writes were made final */
 	GHashTable *begin;  /* char * -> char *: what the operation was */
 	GPtrArray *steps;   /* char *: "key=value" of its steps, in order */
@@ -74,7 +74,7 @@ bool hvp_journal_begin(HvpJournal *self, const char *operation, const char *patc
 bool hvp_journal_step(HvpJournal *self, const char *key, guint64 value,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The call of the innermost frame of @state is over, and its thread went home by itself. */
+/* Nobody is in the call of the innermost frame of @state: it is over, or was never begun. */
 bool hvp_journal_drop_frame(HvpJournal *self, HvpJournalState *state,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

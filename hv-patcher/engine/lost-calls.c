@@ -6,87 +6,102 @@
 #define PATIENCE_USEC (10 * G_USEC_PER_SEC)
 #define RETRY_USEC (20 * 1000)
 
-typedef enum { OVER, UNDER_WAY, UNKNOWN } Call;
+/* Since 4.20: CPU_ENTRY_AREA_PGD, with paging of 4 and 5 levels. */
+static const HvpGvaRange exception_stacks = { { 0xfffffe0000000000ULL },
+					      { 0xfffffe8000000000ULL } };
 
 static bool is_at_end_of(const HvpKeeperFrame *call, guint64 pc, guint64 sp)
 {
 	return pc == call->return_pc.value && sp == call->return_rsp;
 }
 
-/* Of one made from an interrupt, on whatever stack that came: never off its CPU. */
-static Call judge_by_vcpus(const HvpKeeperFrame *call, const HvpKeeperStop *stop)
+HvpLostCall hvp_lost_calls_judge_by_vcpus(const HvpKeeperFrame *call, const HvpRegisters *registers,
+					  guint count)
 {
-	for (guint i = 0; i < stop->vcpu_count; i++) {
-		const HvpRegisters *registers = &stop->registers[i];
+	HvpLostCall found = HVP_LOST_CALL_OVER;
 
-		if (is_at_end_of(call, registers->rip, registers->general[HVP_RSP]))
-			return UNDER_WAY;
-		if (hvp_gva_range_contains(call->stack, hvp_gva(registers->general[HVP_RSP])))
-			return UNKNOWN;
+	for (guint i = 0; i < count; i++) {
+		HvpGva sp = hvp_gva(registers[i].general[HVP_RSP]);
+
+		if (is_at_end_of(call, registers[i].rip, sp.value))
+			return HVP_LOST_CALL_UNDER_WAY;
+		/* Not even an NMI tells in which it has come. */
+		if (hvp_gva_range_contains(call->stack, sp) ||
+		    hvp_gva_range_contains(exception_stacks, sp))
+			found = HVP_LOST_CALL_UNKNOWN;
 	}
-	return OVER;
+	return found;
 }
 
-static Call judge_by_stack(const HvpKeeperFrame *call, const HvpSweep *sweep,
-			   const HvpSweepTask *task)
+/*
+ * A stack is walked from its top, and not reliably beyond a return trap: where the end of an outer
+ * call is seen first, nobody is in the innermost.
+ */
+static HvpLostCall judge_by_stack(const HvpKeeperFrame *calls, guint count, const HvpSweep *sweep,
+				  const HvpSweepTask *task)
 {
 	const HvpFrame *frames = hvp_sweep_frames(sweep, task);
 
 	for (guint i = 0; i < task->frame_count; i++)
-		if (is_at_end_of(call, frames[i].pc.value, frames[i].sp.value))
-			return UNDER_WAY;
-	return task->verdict == HVP_UNWIND_RELIABLE ? OVER : UNKNOWN;
+		for (guint j = count; j > 0; j--)
+			if (is_at_end_of(&calls[j - 1], frames[i].pc.value, frames[i].sp.value))
+				return j == count ? HVP_LOST_CALL_UNDER_WAY : HVP_LOST_CALL_OVER;
+	return task->verdict == HVP_UNWIND_RELIABLE ? HVP_LOST_CALL_OVER : HVP_LOST_CALL_UNKNOWN;
 }
 
 /* A thread that is not there any more is in no call. */
-static Call judge_by_tasks(const HvpKeeperFrame *call, const HvpSweep *sweep)
+HvpLostCall hvp_lost_calls_judge_by_tasks(const HvpKeeperFrame *calls, guint count,
+					  const HvpSweep *sweep)
 {
+	HvpGvaRange stack = calls[count - 1].stack;
+
 	for (guint i = 0; i < hvp_sweep_count(sweep); i++) {
 		const HvpSweepTask *task = hvp_sweep_get(sweep, i);
 
-		if (hvp_gva_range_contains(call->stack, task->task.stack))
-			return judge_by_stack(call, sweep, task);
+		if (hvp_gva_range_contains(stack, task->task.stack))
+			return judge_by_stack(calls, count, sweep, task);
 	}
-	return OVER;
+	return HVP_LOST_CALL_OVER;
 }
 
-static bool judge(HvpTarget *target, HvpKeeper *keeper, const HvpKeeperFrame *call, Call *ret_call,
-		  GError **error)
+static bool judge(HvpTarget *target, HvpKeeper *keeper, const HvpKeeperFrame *calls, guint count,
+		  HvpLostCall *ret_call, GError **error)
 {
+	const HvpKeeperFrame *call = &calls[count - 1];
 	g_autoptr(HvpSweep) sweep = NULL;
 	g_auto(HvpKeeperStop) stop = { 0 };
 
 	if (call->is_aside != 0) {
 		if (!hvp_keeper_stop(keeper, G_USEC_PER_SEC, &stop, error))
 			return false;
-		*ret_call = judge_by_vcpus(call, &stop);
+		*ret_call = hvp_lost_calls_judge_by_vcpus(call, stop.registers, stop.vcpu_count);
 		return hvp_keeper_resume(keeper, NULL, error);
 	}
 	sweep = hvp_switch_look(target, keeper, error);
 	if (sweep != NULL)
-		*ret_call = judge_by_tasks(call, sweep);
+		*ret_call = hvp_lost_calls_judge_by_tasks(calls, count, sweep);
 	return sweep != NULL;
 }
 
 /* A redirection is one write: it was made or not, and nobody comes back from it. */
-static bool judge_patiently(HvpTarget *target, HvpKeeper *keeper, const HvpKeeperFrame *call,
-			    Call *ret_call, GError **error)
+static bool judge_patiently(HvpTarget *target, HvpKeeper *keeper, const HvpKeeperFrame *calls,
+			    guint count, HvpLostCall *ret_call, GError **error)
 {
 	HvpDeadline deadline = hvp_deadline_in(PATIENCE_USEC);
 
-	*ret_call = OVER;
-	if (call->return_pc.value == 0)
+	*ret_call = HVP_LOST_CALL_OVER;
+	if (calls[count - 1].return_pc.value == 0)
 		return true;
 	for (;;) {
 		GError *reason = NULL;
 
-		if (!judge(target, keeper, call, ret_call, &reason) &&
+		if (!judge(target, keeper, calls, count, ret_call, &reason) &&
 		    (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY) ||
 		     hvp_deadline_passed(deadline))) {
 			g_propagate_error(error, reason);
 			return false;
 		}
-		if (reason == NULL && *ret_call != UNKNOWN)
+		if (reason == NULL && *ret_call != HVP_LOST_CALL_UNKNOWN)
 			return true;
 		g_clear_error(&reason);
 		if (hvp_deadline_passed(deadline))
@@ -102,13 +117,13 @@ static bool drop(HvpTarget *target, HvpKeeper *keeper, HvpJournal *journal, HvpJ
 {
 	/* From the innermost: one that is under way was called from all outer ones. */
 	while (state->frames->len > 0) {
-		const HvpKeeperFrame *call = &g_array_index(state->frames, HvpKeeperFrame,
-							    state->frames->len - 1);
-		Call found;
+		HvpLostCall found;
 
-		if (!judge_patiently(target, keeper, call, &found, error))
+		if (!judge_patiently(target, keeper,
+				     (const HvpKeeperFrame *)(void *)state->frames->data,
+				     state->frames->len, &found, error))
 			return false;
-		if (found == UNDER_WAY)
+		if (found == HVP_LOST_CALL_UNDER_WAY)
 			return true;
 		if (!hvp_journal_drop_frame(journal, state, error))
 			return false;

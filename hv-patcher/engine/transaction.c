@@ -534,20 +534,24 @@ static bool leave_and_echo(HvpTransaction *self, const HvpJournalState *state, G
 			   leave(self, error));
 }
 
-/* What was begun through the gdb stub has left its breakpoints there. */
+/*
+ * What was begun through the gdb stub has left its breakpoints there. An operation by kvm that has
+ * left a gdb server was over but for its echo, and the VM may stand.
+ */
 static Way way_of(const HvpTransaction *self, const HvpJournalState *state, bool leftover)
 {
 	bool changed = leftover || state->frames->len > 0 || state->writes->len > 0;
 
 	if (self->echo != NULL)
-		return BY_KVM;
+		return leftover ? BY_GDBSTUB : BY_KVM;
 	return self->target->by_kvm && !changed ? BY_KVM : BY_GDBSTUB;
 }
 
 static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftover, GError **error)
 {
+	/* Whoever looked for lost calls has left, and not removed spin traps. */
 	bool dirty = leftover || state->attached || state->frames->len > 0 ||
-		     state->writes->len > 0;
+		     state->writes->len > 0 || state->spins->len > 0;
 	guint64 jobs;
 	Way way;
 

@@ -135,11 +135,11 @@ static bool move(HvpFrames *self, guint index, const HvpRegisters *to, GError **
 	frame.return_rsp = rsp;
 	frame.stack.start = hvp_gva(MIN(from, rsp));
 	frame.stack.end = hvp_gva(MAX(from, rsp) + 8);
-	if (!push(self, &frame, error) || !hvp_vcpus_write(self->vcpus, index, to, error) ||
-	    !pop(self, HVP_JOURNAL_HOME, error))
+	if (!push(self, &frame, error) || !hvp_vcpus_write(self->vcpus, index, to, error))
 		return false;
+	/* Also where that fails: what is innermost then was not begun just now. */
 	self->started = started;
-	return true;
+	return pop(self, HVP_JOURNAL_HOME, error);
 }
 
 /* Does what vCPU @index would do next, had no spin trap been written over it. */

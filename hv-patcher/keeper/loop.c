@@ -97,15 +97,19 @@ static void on_stub(HvpSession *self)
 static void on_monitor(HvpSession *self)
 {
 	GError *error = NULL;
-	guint64 resets;
 
-	if (!hvp_qmp_drain_events(self->qmp, &error)) {
-		self->monitor_lost = true;
-		hvp_home_end(self, error);
+	if (hvp_qmp_drain_events(self->qmp, &error))
 		return;
-	}
-	resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
-	if (resets == self->resets)
+	self->monitor_lost = true;
+	hvp_home_end(self, error);
+}
+
+/* The answer to a question of ours may have come behind the event. */
+static void take_resets(HvpSession *self)
+{
+	guint64 resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+
+	if (self->vcpus.backend == NULL || self->vcpus.stopped || resets == self->resets)
 		return;
 	self->resets = resets;
 	hvp_home_end_reset(self);
@@ -137,6 +141,9 @@ static bool is_still_paused(HvpSession *self)
 {
 	bool running = false;
 
+	/* Without a monitor whoever can be stopped runs. */
+	if (self->monitor_lost && hvp_backend_runs_when_let_go(self->vcpus.backend))
+		self->vcpus.owner_paused = false;
 	if (!self->vcpus.owner_paused || self->monitor_lost)
 		return self->vcpus.owner_paused;
 	self->vcpus.owner_paused = !hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC),
@@ -268,6 +275,7 @@ static void wait_and_handle(HvpSession *self)
 		on_monitor(self);
 	else if (buffered || descriptors[3].revents != 0)
 		on_stub(self);
+	take_resets(self);
 	handle_deadlines(self);
 }
 

@@ -233,14 +233,34 @@ static bool on_wait(HvpSession *self, const HvpWireWait *request, GError **error
 	return hvp_session_resume(self, error);
 }
 
-/* @change is made while stopped; a VM that ran runs again. */
+/* Whether after @error everything is as it was before the request. */
+static bool is_refusal(const HvpSession *self, const GError *error)
+{
+	HvpWireType type = hvp_wire_get_type(&self->request);
+
+	if (self->vcpus.backend == NULL)
+		return type != HVP_WIRE_DETACH;
+	if (hvp_backend_has_failed(self->vcpus.backend))
+		return false;
+	if (type == HVP_WIRE_WRITE && error->code != HVP_ERROR_INVALID_ARGUMENT)
+		return error->code == HVP_ERROR_CONFLICT && self->sites.foreign;
+	return type != HVP_WIRE_ADOPT &&
+	       (error->code == HVP_ERROR_INVALID_ARGUMENT || error->code == HVP_ERROR_BUSY);
+}
+
+/* @change is made while stopped; a VM that ran runs again, also where that is refused. */
 static bool while_stopped(HvpSession *self, bool (*change)(HvpSession *self, GError **error),
 			  GError **error)
 {
-	bool ran = !self->vcpus.stopped;
+	bool ran = !self->vcpus.stopped, ok;
 
-	return require_attached(self, error) && hvp_session_stop(self, error) &&
-	       change(self, error) && (!ran || hvp_session_resume(self, error)) && done(self);
+	if (!require_attached(self, error) || !hvp_session_stop(self, error))
+		return false;
+	ok = change(self, error);
+	if (ran && (ok || is_refusal(self, *error)) &&
+	    !hvp_session_resume(self, ok ? error : NULL))
+		return false;
+	return ok && done(self);
 }
 
 static bool change_traps(HvpSession *self, GError **error)
@@ -420,21 +440,6 @@ static bool dispatch(HvpSession *self, GError **error)
 	default:
 		return require(false, "unknown request", error);
 	}
-}
-
-/* Whether after @error everything is as it was before the request. */
-static bool is_refusal(HvpSession *self, const GError *error)
-{
-	HvpWireType type = hvp_wire_get_type(&self->request);
-
-	if (self->vcpus.backend == NULL)
-		return type != HVP_WIRE_DETACH;
-	if (hvp_backend_has_failed(self->vcpus.backend))
-		return false;
-	if (type == HVP_WIRE_WRITE && error->code == HVP_ERROR_CONFLICT)
-		return self->sites.foreign;
-	return type != HVP_WIRE_ADOPT &&
-	       (error->code == HVP_ERROR_INVALID_ARGUMENT || error->code == HVP_ERROR_BUSY);
 }
 
 void hvp_requests_handle(HvpSession *self)

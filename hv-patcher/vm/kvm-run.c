@@ -11,9 +11,12 @@
 
 #include "vm/access.h"
 
-#define WANTED (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)
+#define REGISTERS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)
+#define WANTED (REGISTERS | KVM_SYNC_X86_EVENTS)
 /* No address of 4- or 5-level paging, so no instruction is there. */
 #define MARKER 0x5aa5c33c0ff0a55aULL
+/* Of the events' flags, of which KVM knows a few. */
+#define NOT_TOLD (~0U)
 /* UIO_MAXIOV is 1024. */
 #define BATCH_VCPUS 256
 
@@ -27,14 +30,18 @@ typedef struct {
 typedef struct {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
+	struct kvm_vcpu_events events;
 } Stored;
 
 #define WORDS_OFFSET offsetof(struct kvm_run, kvm_valid_regs)
 #define STORED_OFFSET offsetof(struct kvm_run, s.regs.regs)
 #define RIP_OFFSET (STORED_OFFSET + offsetof(struct kvm_regs, rip))
+#define EVENT_FLAGS_OFFSET \
+	(STORED_OFFSET + offsetof(Stored, events) + offsetof(struct kvm_vcpu_events, flags))
 
 G_STATIC_ASSERT(offsetof(struct kvm_run, kvm_dirty_regs) == WORDS_OFFSET + 8);
-G_STATIC_ASSERT(offsetof(struct kvm_sync_regs, sregs) == sizeof(struct kvm_regs));
+G_STATIC_ASSERT(offsetof(struct kvm_sync_regs, sregs) == offsetof(Stored, sregs));
+G_STATIC_ASSERT(offsetof(struct kvm_sync_regs, events) == offsetof(Stored, events));
 
 bool hvp_kvm_run_check(GError **error)
 {
@@ -57,8 +64,8 @@ typedef struct {
 	Direction direction;
 	guint count;
 	gsize length_bytes;
-	struct iovec local[2 * BATCH_VCPUS];
-	struct iovec remote[2 * BATCH_VCPUS];
+	struct iovec local[3 * BATCH_VCPUS];
+	struct iovec remote[3 * BATCH_VCPUS];
 } Batch;
 
 static void add(Batch *self, guint index, gsize offset_bytes, void *bytes, gsize length_bytes)
@@ -118,14 +125,20 @@ static HvpKvmRunState sort(const Words *words)
 {
 	if (words->dirty != 0)
 		return HVP_KVM_RUN_TAKEN;
-	if ((words->valid & WANTED) == WANTED)
+	if ((words->valid & REGISTERS) == REGISTERS)
 		return HVP_KVM_RUN_SHARED;
-	return (words->valid & WANTED) == 0 ? HVP_KVM_RUN_STALE : HVP_KVM_RUN_TAKEN;
+	return (words->valid & REGISTERS) == 0 ? HVP_KVM_RUN_STALE : HVP_KVM_RUN_TAKEN;
+}
+
+static bool is_armed(const HvpKvmRun *self, guint index)
+{
+	return self->states[index] != HVP_KVM_RUN_TAKEN && (self->found[index] & WANTED) != WANTED;
 }
 
 static bool arm_some(HvpKvmRun *self, guint first, guint end, GError **error)
 {
 	static guint64 marker = MARKER;
+	static guint32 not_told = NOT_TOLD;
 	Words words[BATCH_VCPUS];
 	guint64 valid[BATCH_VCPUS];
 	Batch *batch;
@@ -136,10 +149,12 @@ static bool arm_some(HvpKvmRun *self, guint first, guint end, GError **error)
 	for (guint i = first; i < end; i++) {
 		self->found[i] = words[i - first].valid;
 		self->states[i] = sort(&words[i - first]);
-		if (self->states[i] != HVP_KVM_RUN_STALE)
+		if (!is_armed(self, i))
 			continue;
 		valid[i - first] = self->found[i] | WANTED;
-		add(batch, i, RIP_OFFSET, &marker, sizeof marker);
+		if (self->states[i] == HVP_KVM_RUN_STALE)
+			add(batch, i, RIP_OFFSET, &marker, sizeof marker);
+		add(batch, i, EVENT_FLAGS_OFFSET, &not_told, sizeof not_told);
 		add(batch, i, WORDS_OFFSET, &valid[i - first], sizeof valid[0]);
 	}
 	return batch->count == 0 || flush(batch, error);
@@ -180,6 +195,14 @@ static void convert(const Stored *from, HvpRegisters *to)
 	};
 }
 
+/* KVM drops an exception that is pending when registers are set, and injects all others again. */
+static bool is_settled(const struct kvm_vcpu_events *events)
+{
+	return events->flags != NOT_TOLD && events->exception.injected == 0 &&
+	       events->exception.pending == 0 && events->interrupt.injected == 0 &&
+	       events->nmi.injected == 0 && events->smi.smm == 0;
+}
+
 static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret_registers,
 		      GError **error)
 {
@@ -192,10 +215,11 @@ static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret
 		return false;
 	batch = batch_new(self, WRITE);
 	for (guint i = first; i < end; i++) {
-		if (self->states[i] == HVP_KVM_RUN_STALE)
+		if (is_armed(self, i))
 			add(batch, i, WORDS_OFFSET, &self->found[i], sizeof self->found[i]);
 		if (self->states[i] == HVP_KVM_RUN_STALE && stored[i - first].regs.rip != MARKER)
 			self->states[i] = HVP_KVM_RUN_FRESH;
+		self->settled[i] = is_settled(&stored[i - first].events);
 		convert(&stored[i - first], &ret_registers[i]);
 	}
 	return batch->count == 0 || flush(batch, error);

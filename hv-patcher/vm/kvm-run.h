@@ -8,7 +8,7 @@
  * A bit that this KVM does not know makes KVM_RUN fail and the guest is lost: check first.
  * A value found there belongs to the VMM: ours is OR-ed in, and taken out again.
  *
- *   arm:   rip = marker, then valid |= REGS | SREGS       (threads run)
+ *   arm:   rip = marker, then valid |= REGS | SREGS | EVENTS       (threads run)
  *   exit:  KVM overwrites rip with the real one
  *   read:  rip is the marker: nothing was left; then valid = what was found  (threads stand)
  */
@@ -28,6 +28,11 @@ typedef struct {
 	const HvpKvmProcess *process; /* borrowed */
 	guint64 found[HVP_KVM_MAX_VCPUS];
 	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
+	/*
+	 * No event is half way into the guest: KVM injects it on the next entry, whatever the
+	 * registers are by then, and with interrupts off that entry fails.
+	 */
+	bool settled[HVP_KVM_MAX_VCPUS];
 } HvpKvmRun;
 
 /* Asks /dev/kvm whether registers can be left there at all. UNSUPPORTED, PERMISSION. */
@@ -37,8 +42,8 @@ bool hvp_kvm_run_check(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool hvp_kvm_run_arm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Disarms all pages, threads stopped or not, and tells in `states` and @ret_registers
- * (kernel_gs_base is not told and 0) what each holds. VM_GONE.
+ * Disarms all pages, threads stopped or not, and tells in `states`, `settled` and
+ * @ret_registers (kernel_gs_base is not told and 0) what each holds. VM_GONE.
  */
 bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;

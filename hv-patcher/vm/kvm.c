@@ -320,7 +320,9 @@ static bool read_registers(HvpBackend *backend, guint vcpu_index, HvpRegisters *
 
 static bool can_write_registers(const HvpBackend *backend, guint vcpu_index)
 {
-	return ((const HvpKvm *)backend)->standing[vcpu_index] == AT_INTERRUPTED;
+	const HvpKvm *self = (const HvpKvm *)backend;
+
+	return self->standing[vcpu_index] == AT_INTERRUPTED && self->run.settled[vcpu_index];
 }
 
 static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegisters *from,
@@ -335,7 +337,8 @@ static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegi
 		return false;
 	if (!can_write_registers(backend, vcpu_index))
 		return hvp_error_set(error, HVP_ERROR_BUSY,
-				     "vCPU %u is at an exit that is not finished",
+				     "vCPU %u is at an exit, or takes an interrupt, that is not "
+				     "finished",
 				     self->process.vcpus[vcpu_index].id);
 	if (!hvp_kvm_run_put(&self->run, vcpu_index, to, &local))
 		return failed(self, local, error);

@@ -6,7 +6,7 @@
  * monitor or its manager. There are no breakpoints.
  *
  * vCPUs are numbered by ascending APIC id. Registers are written only to one whose KVM_RUN
- * returned -EINTR, else BUSY, and taken over when it runs again.
+ * returned -EINTR with no interrupt half way into it, else BUSY, and taken over when it runs again.
  */
 #pragma once
 

@@ -232,6 +232,36 @@ static void test_paused_on_the_way_home(void)
 	vm_assert_untouched(&vm);
 }
 
+/* What its owner paused while somebody waited, and let go on since, is ours to resume again. */
+static void test_paused_while_waiting_resumes(void)
+{
+	const HvpGva nobody = { GUEST_SLOW };
+	g_auto(Vm) vm = { 0 };
+	g_auto(HvpKeeperStop) stop = { 0 };
+	g_autoptr(GError) error = NULL;
+
+	if (!vm_is_kvm()) {
+		g_test_skip("HVPATCH_TEST_KVM=1 is not set: a gdb stub tells who paused it");
+		return;
+	}
+	if (!vm_is_possible())
+		return;
+	start(&vm);
+	CHECK(hvp_keeper_set_traps(vm.keeper, &nobody, 1, &error));
+	vm_command(&vm, "stop");
+	g_assert_false(hvp_keeper_wait(vm.keeper, hvp_deadline_in(G_USEC_PER_SEC / 10),
+				       BUDGET_USEC, &stop, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_TIMED_OUT);
+	g_clear_error(&error);
+	vm_command(&vm, "cont");
+	CHECK(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &stop, &error));
+	CHECK(hvp_keeper_resume(vm.keeper, NULL, &error));
+	g_assert_true(vm_advances(&vm));
+	CHECK(hvp_keeper_detach(vm.keeper, &error));
+	assert_no_spin(&vm);
+	vm_assert_untouched(&vm);
+}
+
 /* After a reset there is nobody to wait for, and nothing of ours to put back. */
 static void test_reset_CONFLICT(void)
 {
@@ -334,6 +364,7 @@ int main(int argc, char **argv)
 			test_pass_what_cannot_be_emulated_BUSY);
 	g_test_add_func("/spins/not-looked-after-UNDONE", test_not_looked_after_UNDONE);
 	g_test_add_func("/spins/paused-on-the-way-home", test_paused_on_the_way_home);
+	g_test_add_func("/spins/paused-while-waiting-resumes", test_paused_while_waiting_resumes);
 	g_test_add_func("/spins/reset-CONFLICT", test_reset_CONFLICT);
 	g_test_add_func("/spins/foreign-bytes-CONFLICT", test_foreign_bytes_CONFLICT);
 	g_test_add_func("/spins/wrong-sites-INVALID_ARGUMENT", test_INVALID_ARGUMENT);
