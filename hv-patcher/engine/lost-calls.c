@@ -131,10 +131,40 @@ static bool drop(HvpTarget *target, HvpKeeper *keeper, HvpJournal *journal, HvpJ
 	return true;
 }
 
+/* Whether a thread that is out has to be stopped at @pc: at its call's end, or at a hook. */
+static bool is_awaited(const HvpJournalState *state, HvpGva pc)
+{
+	for (guint i = 0; i < state->frames->len; i++)
+		if (g_array_index(state->frames, HvpKeeperFrame, i).return_pc.value == pc.value)
+			return true;
+	for (guint i = 0; i < state->hooks->len; i++)
+		if (g_array_index(state->hooks, HvpKeeperHook, i).pc.value == pc.value)
+			return true;
+	return false;
+}
+
+/*
+ * Without the traps at which a thread was caught: whoever stands there holds a CPU, and may hold
+ * a lock that no stack can be judged without.
+ */
+static bool attach(HvpKeeper *keeper, const HvpJournalState *state, GError **error)
+{
+	g_autoptr(GArray) traps = g_array_new(FALSE, FALSE, sizeof(HvpKeeperSpin));
+
+	for (guint i = 0; i < state->spins->len; i++)
+		if (!is_awaited(state, g_array_index(state->spins, HvpKeeperSpin, i).pc))
+			g_array_append_val(traps, g_array_index(state->spins, HvpKeeperSpin, i));
+	if (traps->len == 0)
+		return hvp_keeper_attach(keeper, error);
+	return hvp_keeper_adopt(keeper, NULL, 0, NULL, 0,
+				(const HvpKeeperSpin *)(void *)traps->data, traps->len, NULL, 0,
+				false, hvp_deadline_in(PATIENCE_USEC), error);
+}
+
 bool hvp_lost_calls_drop(HvpTarget *target, HvpKeeper *keeper, HvpJournal *journal,
 			 HvpJournalState *state, GError **error)
 {
 	return state->frames->len == 0 ||
-	       (hvp_keeper_attach(keeper, error) && drop(target, keeper, journal, state, error) &&
+	       (attach(keeper, state, error) && drop(target, keeper, journal, state, error) &&
 		hvp_keeper_detach(keeper, error));
 }
