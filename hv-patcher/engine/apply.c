@@ -360,8 +360,11 @@ static bool switch_over(Apply *self, GError **error)
 	return hvp_switch_run(&job, self->deadline, self->result, error);
 }
 
-/* Nothing was switched: the module goes again, as after a cancelled transition. */
-static void back_out(Apply *self, GError **error)
+/*
+ * Nothing was switched: the module goes again, as after a cancelled transition. True: it turned out
+ * that all was, and is finished.
+ */
+static bool back_out(Apply *self, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
 	bool usable = !g_error_matches(*error, HVP_ERROR, HVP_ERROR_VM_GONE) &&
@@ -375,9 +378,9 @@ static void back_out(Apply *self, GError **error)
 		/* Its journal stays open, so that recover unloads it. */
 		g_prefix_error(error, "(the module is not unloaded: %s; run hvpatch recover) ",
 			       reason->message);
-		return;
+		return false;
 	}
-	hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
 }
 
 static bool run_post_patch(Apply *self, GError **error)
@@ -429,10 +432,10 @@ static bool finish_or_recover(Apply *self, GError **error)
 
 	if (finish(self, &reason))
 		return true;
-	if (g_error_matches(reason, HVP_ERROR, HVP_ERROR_UNDONE)) {
+	if (hvp_transaction_is_undone(self->transaction, reason)) {
 		g_clear_error(&reason);
 		if (hvp_transaction_recover_undone(g_steal_pointer(&self->transaction),
-						   self->target, self->options, &reason))
+						   self->target, self->options, NULL, &reason))
 			return true;
 	}
 	g_propagate_prefixed_error(error, reason, "the patch is in force, but: ");
@@ -443,8 +446,11 @@ static bool transact(Apply *self, GError **error)
 {
 	if (!load(self, error) || !wait_for_transition(self, error) || !plan(self, error) ||
 	    !write_record(self, error) || !watch(self, error) || !switch_over(self, error)) {
-		back_out(self, error);
-		return false;
+		bool finished = back_out(self, error);
+
+		if (finished)
+			self->result->kind = HVP_RESULT_APPLIED;
+		return finished;
 	}
 	/* In force: whatever fails from here on does not undo it. */
 	self->result->kind = HVP_RESULT_APPLIED;
@@ -501,7 +507,8 @@ static bool run(Apply *self, GError **error)
 		return false;
 	if (read_older(self, error))
 		return transact(self, error);
-	hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	/* Nothing was begun that could be finished. */
+	(void)!hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
 	return false;
 }
 

@@ -126,17 +126,20 @@ static bool switch_back(Revert *self, GError **error)
 	return hvp_switch_run(&job, self->deadline, self->result, error);
 }
 
-/* The patch stays in force: what its pre_unpatch callbacks undid, post_patch does again. */
-static void stay(Revert *self, bool callbacks_ran, GError **error)
+/*
+ * The patch stays in force: what its pre_unpatch callbacks undid, post_patch does again. True: it
+ * turned out that it is not, and that all is finished.
+ */
+static bool stay(Revert *self, bool callbacks_ran, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
 
-	if (callbacks_ran && !g_error_matches(*error, HVP_ERROR, HVP_ERROR_UNDONE) &&
+	if (callbacks_ran && !hvp_transaction_is_undone(self->transaction, *error) &&
 	    self->applied != NULL && self->applied->klp != NULL &&
 	    !run_callbacks(self, HVP_KLP_POST_PATCH, &reason))
 		g_prefix_error(error, "(its post_patch callbacks did not run again: %s) ",
 			       reason->message);
-	hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
 }
 
 /* A pause that took too long cut only a call off: recovering has tried once more. */
@@ -149,10 +152,11 @@ static bool is_unloaded_by_now(Revert *self)
 /* The journal stays open, so that recover, or the next command, does what is left to do. */
 static void leave_rest(Revert *self, GError **reason)
 {
-	if (g_error_matches(*reason, HVP_ERROR, HVP_ERROR_UNDONE))
-		hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, reason);
-	else
+	if (!hvp_transaction_is_undone(self->transaction, *reason))
 		g_clear_pointer(&self->transaction, hvp_transaction_free);
+	else if (hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options,
+					 reason))
+		hvp_error_set(reason, HVP_ERROR_UNDONE, "the keeper ended");
 }
 
 /* Unloads the module, unless the guest's owner has switched that off since: then it stays, unused.
@@ -226,8 +230,11 @@ static bool run(Revert *self, GError **error)
 		return false;
 	called = prepare(self, error) && run_callbacks(self, HVP_KLP_PRE_UNPATCH, error);
 	if (!called || !plan(self, error) || !watch(self, error) || !switch_back(self, error)) {
-		stay(self, called, error);
-		return false;
+		bool finished = stay(self, called, error);
+
+		if (finished)
+			self->result->kind = HVP_RESULT_REVERTED;
+		return finished;
 	}
 	/* The old code is in force again: from here on only the module is left to be put away. */
 	self->result->kind = HVP_RESULT_REVERTED;

@@ -688,20 +688,43 @@ bool hvp_transaction_close(HvpTransaction *self, GError **error)
 }
 
 /* The keeper ended the session by itself and left; what it could not put away is put away now. */
-bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
-				    const HvpOptions *options, GError **error)
+bool hvp_transaction_is_undone(const HvpTransaction *self, const GError *error)
 {
-	hvp_transaction_free(self);
-	return reconnect(target, error) && hvp_transaction_recover(target, options, NULL, error);
+	return g_error_matches(error, HVP_ERROR, HVP_ERROR_UNDONE) ||
+	       (self != NULL && hvp_keeper_is_lost(self->keeper));
 }
 
-void hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GError **error)
+bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
+				    const HvpOptions *options, HvpRecovery **ret_recovery,
+				    GError **error)
+{
+	hvp_transaction_free(self);
+	return reconnect(target, error) &&
+	       hvp_transaction_recover(target, options, ret_recovery, error);
+}
+
+/* A keeper that died may have decided the switch, and the tool did not hear of it. */
+static bool recover_lost(HvpTransaction *self, const HvpOptions *options, bool *ret_clean,
+			 GError **reason, GError **error)
+{
+	bool was_lost = hvp_keeper_is_lost(self->keeper);
+	g_autoptr(HvpRecovery) recovery = NULL;
+
+	*ret_clean = hvp_transaction_recover_undone(self, self->target, options, &recovery, reason);
+	if (!*ret_clean || !was_lost)
+		return false;
+	g_clear_error(error);
+	return (recovery != NULL && recovery->finished) ||
+	       hvp_error_set(error, HVP_ERROR_UNDONE, "the keeper ended; rolled back and resumed");
+}
+
+bool hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
-	bool clean = true;
+	bool clean = true, finished = false;
 
-	if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_UNDONE)) {
-		clean = hvp_transaction_recover_undone(self, self->target, options, &reason);
+	if (hvp_transaction_is_undone(self, *error)) {
+		finished = recover_lost(self, options, &clean, &reason, error);
 	} else if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_VM_GONE) ||
 		   g_error_matches(*error, HVP_ERROR, HVP_ERROR_INCONSISTENT)) {
 		hvp_transaction_free(self);
@@ -711,6 +734,7 @@ void hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GE
 	if (!clean)
 		g_prefix_error(error, "(leaving was not clean: %s; run hvpatch recover) ",
 			       reason->message);
+	return finished;
 }
 
 HvpBorrow *hvp_transaction_borrow(HvpTransaction *self, const HvpOptions *options, GError **error)

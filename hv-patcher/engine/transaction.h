@@ -40,10 +40,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpTransaction, hvp_transaction_free)
 
 /*
  * Ends a transaction that failed before anything was switched, and frees it: closes it where the
- * keeper is still there, recovers where it rolled back by itself, and adds to *@error where that
- * was not clean.
+ * keeper is still there, recovers where it rolled back by itself or died, and adds to *@error where
+ * that was not clean. True, with *@error cleared: a keeper that died had decided the switch, and
+ * all is finished.
  */
-void hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GError **error);
+bool hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options,
+			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Whether @error, of @self, is one after which hvp_transaction_recover_undone goes on. */
+bool hvp_transaction_is_undone(const HvpTransaction *self, const GError *error);
 
 /* Borrows a guest thread; the guest stands still afterwards. */
 HvpBorrow *hvp_transaction_borrow(HvpTransaction *self, const HvpOptions *options, GError **error);
@@ -86,10 +91,11 @@ char *hvp_transaction_describe_recovery(const HvpRecovery *self);
 
 /*
  * Frees a transaction (NULL: it is closed already) on @target whose keeper rolled back what was
- * under way (UNDONE), and recovers: back before the switch, forward behind it.
+ * under way (UNDONE), or died, and recovers: back before the switch, forward behind it.
+ * *@ret_recovery as below.
  */
 bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
-				    const HvpOptions *options,
+				    const HvpOptions *options, HvpRecovery **ret_recovery,
 				    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*

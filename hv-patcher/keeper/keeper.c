@@ -25,6 +25,7 @@ struct HvpKeeper {
 	int calm_policy; /* of this thread when nothing is stopped */
 	struct sched_param calm_parameter;
 	bool hurries;
+	bool is_lost;
 	GHashTable *pages; /* numbers of those that were written to */
 	GError *ended;
 	HvpWireMessage request;
@@ -73,6 +74,7 @@ static bool fail_again(HvpKeeper *self, GError **error)
 /* The keeper itself has failed: nobody looks after the VM any more. */
 static bool lost(HvpKeeper *self, const char *how, GError **error)
 {
+	self->is_lost = true;
 	if (self->ended == NULL)
 		hvp_error_set(&self->ended, HVP_ERROR_INCONSISTENT,
 			      "the keeper %s: run hvpatch recover", how);
@@ -409,6 +411,11 @@ bool hvp_keeper_divert(HvpKeeper *self, const HvpKeeperFrame *frame, const HvpRe
 		return false;
 	self->calls++;
 	return true;
+}
+
+bool hvp_keeper_is_lost(const HvpKeeper *self)
+{
+	return self->is_lost;
 }
 
 bool hvp_keeper_is_calling(const HvpKeeper *self)

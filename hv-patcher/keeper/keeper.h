@@ -219,6 +219,9 @@ bool hvp_keeper_pass(HvpKeeper *self, guint vcpu_index, GError **error)
 bool hvp_keeper_divert(HvpKeeper *self, const HvpKeeperFrame *frame,
 		       const HvpRegisters *registers, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Whether the keeper has ended, or does not answer: its session is another one's to finish. */
+bool hvp_keeper_is_lost(const HvpKeeper *self);
+
 /* Whether a thread sent elsewhere by divert has not been brought home by come_home yet. */
 bool hvp_keeper_is_calling(const HvpKeeper *self);
 
