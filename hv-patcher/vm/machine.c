@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "vm/access.h"
 #include "vm/process-memory.h"
+#include "vm/qemu-ram.h"
 
 #define REGISTERS_WAIT_USEC (5 * G_USEC_PER_SEC)
 /* A vCPU that changes between 32 and 64 bits while it is printed garbles its block. */
@@ -225,7 +226,7 @@ static bool attach_process(HvpMachine *self, HvpDeadline deadline, GError **erro
 	if (!hvp_access_read_start_time(self->pid, &self->start_time))
 		return hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended",
 				     (int)self->pid);
-	self->ram = hvp_ram_query(self->qmp, deadline, error);
+	self->ram = hvp_qemu_ram_query(self->qmp, deadline, error);
 	if (self->ram == NULL)
 		return false;
 	self->physical = hvp_process_memory_new(self->pid, self->ram, error);

@@ -31,7 +31,7 @@ typedef enum {
 
 /*
  * Connects to @monitor (taken) and asks for all of the above; blocks until @deadline.
- * Errors of hvp_monitor_connect, hvp_ram_query and hvp_process_memory_new; UNSUPPORTED:
+ * Errors of hvp_monitor_connect, hvp_qemu_ram_query and hvp_process_memory_new; UNSUPPORTED:
  * not x86_64, or too many vCPUs; NOT_FOUND: its process is not visible from here.
  */
 HvpMachine *hvp_machine_open_monitor(HvpMonitor *monitor, HvpDeadline deadline, GError **error);
