@@ -137,7 +137,7 @@ static bool is_still_paused(HvpSession *self)
 {
 	bool running = false;
 
-	if (!self->vcpus.owner_paused || self->monitor_lost)
+	if (!self->vcpus.owner_paused || self->monitor_lost || self->qmp == NULL)
 		return self->vcpus.owner_paused;
 	self->vcpus.owner_paused = !hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC),
 							 &running, NULL, NULL) ||
@@ -168,6 +168,7 @@ static bool look(HvpSession *self, GError **error)
 	}
 	hvp_session_look_later(self);
 	return hvp_vcpus_read_all(&self->vcpus, error) &&
+	       hvp_session_check_guest(self, error) &&
 	       hvp_requests_answer_wait(self, &answered, error) &&
 	       (answered || hvp_session_resume(self, error));
 }
@@ -244,7 +245,8 @@ static void handle_deadlines(HvpSession *self)
 static void wait_and_handle(HvpSession *self)
 {
 	bool attached = self->vcpus.backend != NULL;
-	bool listens = attached && !self->vcpus.stopped && !self->monitor_lost;
+	bool listens = attached && self->qmp != NULL && !self->vcpus.stopped &&
+		       !self->monitor_lost;
 	bool buffered = attached && hvp_backend_has_input(self->vcpus.backend);
 	struct pollfd descriptors[] = {
 		{ self->signal_fd, POLLIN, 0 },
@@ -300,7 +302,7 @@ int hvp_loop_run(int tool_fd, int qmp_fd, int journal_fd, int signal_fd)
 	self->tool_fd = tool_fd;
 	self->journal_fd = journal_fd;
 	self->signal_fd = signal_fd;
-	self->qmp = hvp_qmp_new_from_fd(qmp_fd);
+	self->qmp = qmp_fd >= 0 ? hvp_qmp_new_from_fd(qmp_fd) : NULL;
 	self->frames.vcpus = &self->vcpus;
 	self->frames.journal_fd = journal_fd;
 	self->sites.journal_fd = journal_fd;

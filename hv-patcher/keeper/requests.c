@@ -48,7 +48,7 @@ static bool on_attach(HvpSession *self, GError **error)
 		return false;
 	hvp_vcpus_begin(&self->vcpus, backend, false);
 	self->reattached = false;
-	self->resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	self->resets = hvp_session_count_resets(self);
 	return done(self);
 }
 
@@ -125,7 +125,7 @@ static bool adopt_attached(HvpSession *self, const HvpWireAdopt *head, GError **
 	}
 	hvp_vcpus_begin(&self->vcpus, backend, stopped);
 	self->reattached = false;
-	self->resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	self->resets = hvp_session_count_resets(self);
 	for (gsize i = 0; i < self->frames.frame_count; i++) {
 		if (hvp_frames_check_frame(&self->frames, &self->frames.frames[i], NULL))
 			continue;

@@ -87,10 +87,33 @@ bool hvp_session_read_registers(HvpSession *self, GError **error)
 {
 	gint64 start = g_get_monotonic_time();
 
-	if (!hvp_vcpus_read_all(&self->vcpus, error))
+	if (!hvp_vcpus_read_all(&self->vcpus, error) || !hvp_session_check_guest(self, error))
 		return false;
 	self->registers_usec = g_get_monotonic_time() - start;
 	return true;
+}
+
+/* Whether something of ours is in the guest, or somebody waits for its registers. */
+static bool is_at_stake(const HvpSession *self)
+{
+	return self->frames.frame_count > 0 || self->sites.count > 0 ||
+	       self->vcpus.planted_count > 0;
+}
+
+bool hvp_session_check_guest(HvpSession *self, GError **error)
+{
+	if (self->qmp != NULL || self->range_count == 0)
+		return true;
+	if (!is_at_stake(self) || !self->mark.is_known) {
+		hvp_guest_mark_take(&self->mark, &self->vcpus);
+		return true;
+	}
+	return hvp_guest_mark_check(&self->mark, &self->vcpus, error);
+}
+
+guint64 hvp_session_count_resets(const HvpSession *self)
+{
+	return self->qmp ? hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET) : 0;
 }
 
 bool hvp_session_resume(HvpSession *self, GError **error)

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "keeper/frames.h"
+#include "keeper/guest-mark.h"
 #include "keeper/sites.h"
 #include "keeper/wire.h"
 #include "vm/qmp.h"
@@ -30,7 +31,8 @@ typedef struct {
 	int dropped_fd; /* a tool that closes its session waits for the end of this */
 	int journal_fd;
 	int signal_fd;
-	HvpQmp *qmp;
+	HvpQmp *qmp; /* NULL: there is no monitor */
+	HvpGuestMark mark; /* without one, what tells of a reset */
 	HvpVcpus vcpus;
 	HvpFrames frames;
 	HvpSites sites;
@@ -77,6 +79,16 @@ void hvp_session_start_budget(HvpSession *self, gint64 usec);
 bool hvp_session_stop(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool hvp_session_read_registers(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool hvp_session_resume(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * While stopped, all registers known: where no monitor tells of resets, whether the guest is the
+ * one that it was when there was nothing of ours in it yet. CONFLICT: it was reset, and nobody
+ * may be given the registers of before.
+ */
+bool hvp_session_check_guest(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* RESET events of the monitor so far; 0 without one. */
+guint64 hvp_session_count_resets(const HvpSession *self);
 
 /*
  * Nobody reports who comes to a spin trap: while some are planted and somebody waits for them, the

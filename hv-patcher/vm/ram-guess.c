@@ -71,7 +71,7 @@ static const HvpRamLayout *decide(HvpPhysical *by_hva, const GPtrArray *layouts,
 	if (agreeing == 1)
 		return found;
 	hvp_error_set(error, agreeing > 1 ? HVP_ERROR_AMBIGUOUS : HVP_ERROR_UNSUPPORTED,
-		      "where the guest's memory lies is not told without the VM's monitor: %u of %u "
+		      "where guest memory lies is not told without the VM's monitor: %u of %u "
 		      "possible layouts agree with the guest's page tables",
 		      agreeing, layouts->len);
 	return NULL;
