@@ -151,6 +151,7 @@ static void note_pause(HvpSession *self)
 	bool running = true;
 
 	if (hvp_backend_runs_when_let_go(self->vcpus.backend) && !self->monitor_lost &&
+	    self->qmp != NULL &&
 	    hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC), &running, NULL, NULL))
 		self->vcpus.owner_paused = !running;
 }

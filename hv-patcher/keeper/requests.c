@@ -48,7 +48,7 @@ static bool on_attach(HvpSession *self, GError **error)
 		return false;
 	hvp_vcpus_begin(&self->vcpus, backend, false);
 	self->reattached = false;
-	self->resets = hvp_session_count_resets(self);
+	hvp_session_begin(self);
 	return done(self);
 }
 
@@ -125,7 +125,7 @@ static bool adopt_attached(HvpSession *self, const HvpWireAdopt *head, GError **
 	}
 	hvp_vcpus_begin(&self->vcpus, backend, stopped);
 	self->reattached = false;
-	self->resets = hvp_session_count_resets(self);
+	hvp_session_begin(self);
 	for (gsize i = 0; i < self->frames.frame_count; i++) {
 		if (hvp_frames_check_frame(&self->frames, &self->frames.frames[i], NULL))
 			continue;
@@ -240,6 +240,7 @@ static bool while_stopped(HvpSession *self, bool (*change)(HvpSession *self, GEr
 	bool ran = !self->vcpus.stopped;
 
 	return require_attached(self, error) && hvp_session_stop(self, error) &&
+	       hvp_session_check_guest(self, error) && hvp_session_check_mark(self, error) &&
 	       change(self, error) && (!ran || hvp_session_resume(self, error)) && done(self);
 }
 

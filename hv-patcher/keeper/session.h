@@ -81,14 +81,23 @@ bool hvp_session_read_registers(HvpSession *self, GError **error) G_GNUC_WARN_UN
 bool hvp_session_resume(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * While stopped, all registers known: where no monitor tells of resets, whether the guest is the
- * one that it was when there was nothing of ours in it yet. CONFLICT: it was reset, and nobody
- * may be given the registers of before.
+ * While stopped: where no monitor tells of resets, whether the guest is the one that it was when
+ * there was nothing of ours in it yet; with a monitor, or nothing of ours, it is. When it is
+ * not, or not for sure, nobody may be given registers.
+ */
+HvpGuestMarkVerdict hvp_session_judge_guest(HvpSession *self);
+
+/*
+ * The same: CONFLICT, and it stands, when it was reset; BUSY when that is not sure, and it was
+ * resumed.
  */
 bool hvp_session_check_guest(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* RESET events of the monitor so far; 0 without one. */
-guint64 hvp_session_count_resets(const HvpSession *self);
+/* Before anything of ours is put into the guest. UNSUPPORTED: nothing would tell of its reset. */
+bool hvp_session_check_mark(const HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Attached anew: resets count from here on. */
+void hvp_session_begin(HvpSession *self);
 
 /*
  * Nobody reports who comes to a spin trap: while some are planted and somebody waits for them, the
