@@ -29,9 +29,12 @@ typedef enum { BY_GDBSTUB, BY_KVM } Way;
 static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 {
 	HvpQmp *qmp = hvp_machine_get_qmp(self->target->machine);
-	int fd = hvp_qmp_get_fd(qmp);
+	int fd = qmp ? hvp_qmp_get_fd(qmp) : -1;
 
-	if (fd < 0)
+	if (qmp == NULL && way == BY_GDBSTUB)
+		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+				     "without the VM's monitor there is no gdb stub");
+	if (qmp != NULL && fd < 0)
 		return hvp_error_set(error, HVP_ERROR_INTERNAL,
 				     "the monitor connection is given away");
 	self->keeper = hvp_keeper_start(fd, hvp_journal_get_fd(self->journal), error);
@@ -41,7 +44,8 @@ static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 	hvp_keeper_set_trap_kind(self->keeper,
 				 way == BY_KVM ? HVP_KEEPER_SPINS : self->target->trap_kind);
 	/* From now on the keeper alone speaks on it; it has taken the descriptor over. */
-	(void)hvp_qmp_steal_fd(qmp);
+	if (qmp != NULL)
+		(void)hvp_qmp_steal_fd(qmp);
 	return way == BY_GDBSTUB || hvp_target_hand_over(self->target, self->keeper, error);
 }
 
@@ -52,7 +56,9 @@ static bool check_free(HvpTarget *target, GError **error)
 	bool leftover;
 
 	if (!hvp_machine_find_debugger(target->machine, deadline, &leftover, error) ||
-	    !hvp_machine_find_ram_job(target->machine, deadline, &job, error))
+	    !hvp_machine_find_ram_job(target->machine, deadline, &job, error) ||
+	    (target->owner.check_no_job != NULL &&
+	     !target->owner.check_no_job(target->owner.data, error)))
 		return false;
 	if (job != NULL)
 		return hvp_error_set(error, HVP_ERROR_BUSY,
@@ -70,6 +76,9 @@ static bool check_running(HvpTarget *target, GError **error)
 	g_autofree char *status = NULL;
 	bool running;
 
+	/* Attaching fails where its vCPUs are in no thread. */
+	if (!hvp_machine_has_monitor(target->machine))
+		return true;
 	if (!hvp_qmp_query_status(hvp_machine_get_qmp(target->machine), hvp_deadline_in(QMP_USEC),
 				  &running, &status, error))
 		return false;
