@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * guess-ram QMP-SOCKET: whether the RAM layout that is told without the monitor is that which
- * the monitor tells. Registers are the monitor's. Prints
+ * the monitor tells. Registers are those of KVM's vCPUs, of an emulated VM the monitor's. Prints
  *
  *   ranges N bytes N usec N
  *
  * of the guessed one. Exits 1 if they differ, 2 if there is none. For tests.
  */
 #include <stdio.h>
+#include <string.h>
 
-#include "vm/machine.h"
+#include "engine/glance.h"
 #include "vm/ram-guess.h"
 
 #define CONNECT_USEC (10 * G_USEC_PER_SEC)
@@ -17,12 +18,27 @@
 #define TRIES 5
 #define RETRY_USEC (20 * 1000)
 
+static bool read_registers(HvpMachine *machine, HvpRegisters *ret_registers, guint count,
+			   GError **error)
+{
+	g_autofree HvpRegisters *registers = NULL;
+	g_autoptr(HvpMachine) process = NULL;
+
+	if (hvp_machine_get_accelerator(machine) == HVP_ACCELERATOR_TCG)
+		return hvp_machine_read_registers(machine, ret_registers, count, error);
+	process = hvp_machine_open_process(hvp_machine_get_pid(machine), error);
+	registers = process ? hvp_glance_read_registers(process, NULL, error) : NULL;
+	if (registers != NULL)
+		memcpy(ret_registers, registers, count * sizeof *registers);
+	return registers != NULL;
+}
+
 static HvpRam *guess(HvpMachine *machine, GError **error)
 {
 	HvpRegisters registers[HVP_MACHINE_MAX_VCPUS];
 	guint count = hvp_machine_get_vcpu_count(machine);
 
-	if (!hvp_machine_read_registers(machine, registers, count, error))
+	if (!read_registers(machine, registers, count, error))
 		return NULL;
 	return hvp_ram_guess(hvp_machine_get_pid(machine), registers, count, error);
 }
