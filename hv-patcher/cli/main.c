@@ -128,6 +128,7 @@ int main(int argc, char **argv)
 	g_free(cli.qmp_path);
 	g_free(cli.core_path);
 	g_free(cli.domain);
+	g_free(cli.process);
 	g_free(cli.connect_uri);
 	g_free(cli.found_uri);
 	g_free(cli.found_uuid);
