@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * kvm-drive {QMP-SOCKET | PID}: a keeper with the kvm backend on the bare-metal guest, of process
- * PID without its monitor, driven by lines on stdin; one line of JSON on stdout answers each: {"ok":true,...} or {"error":CODE,"message":..}.
+ * PID without its monitor, driven by lines on stdin; one line of JSON on stdout answers each:
+ * {"ok":true,...} or {"error":CODE,"message":..}.
  *
  *   attach | detach | stop | resume | keeper (its pid)
  *   storm COUNT USEC    stops and resumes, USEC apart; checks what registers each stop tells
