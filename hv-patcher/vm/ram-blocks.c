@@ -24,11 +24,11 @@ static const guint64 splits[] = {
 static bool is_memory(const HvpProcessMapping *mapping)
 {
 	static const char *const memory_devices[] = { "/dev/zero", "/dev/shm/", "/dev/hugepages",
-						      "/dev/dax" };
+						      "/dev/dax", "[anon_shmem:" };
 
 	if (mapping->inode == 0)
 		return !mapping->shared &&
-		       (mapping->path[0] == '\0' || g_str_has_prefix(mapping->path, "[anon"));
+		       (mapping->path[0] == '\0' || g_str_has_prefix(mapping->path, "[anon:"));
 	for (gsize i = 0; i < G_N_ELEMENTS(memory_devices); i++)
 		if (g_str_has_prefix(mapping->path, memory_devices[i]))
 			return true;
@@ -159,8 +159,8 @@ static bool is_permutation(const guint *digits, guint count)
 	return seen == (1U << count) - 1;
 }
 
-/* The first @count blocks, at most MAX_PERMUTED_BLOCKS, in any order. */
-static void add_permutations(GPtrArray *layouts, const HvpRamBlocks *self, guint count)
+/* @count @blocks, at most MAX_PERMUTED_BLOCKS, in any order. */
+static void add_permutations(GPtrArray *layouts, const HvpRamBlock *blocks, guint count)
 {
 	guint numbers = 1;
 
@@ -172,7 +172,7 @@ static void add_permutations(GPtrArray *layouts, const HvpRamBlocks *self, guint
 
 		for (guint i = 0; i < count; i++, rest /= count) {
 			digits[i] = rest % count;
-			order.blocks[i] = self->blocks[digits[i]];
+			order.blocks[i] = blocks[digits[i]];
 		}
 		if (is_permutation(digits, count))
 			add_order(layouts, &order);
@@ -188,16 +188,27 @@ static int compare_addresses(const void *a, const void *b)
 }
 
 /* Mappings that are made one after the other lie in one direction, mostly downwards. */
-static void add_up_and_down(GPtrArray *layouts, const HvpRamBlocks *self, guint count)
+static void add_up_and_down(GPtrArray *layouts, const HvpRamBlock *blocks, guint count)
 {
 	HvpRamLayout up = { .count = count }, down = { .count = count };
 
-	memcpy(up.blocks, self->blocks, count * sizeof *up.blocks);
+	memcpy(up.blocks, blocks, count * sizeof *up.blocks);
 	qsort(up.blocks, count, sizeof *up.blocks, compare_addresses);
 	for (guint i = 0; i < count; i++)
 		down.blocks[i] = up.blocks[count - 1 - i];
 	add_order(layouts, &up);
 	add_order(layouts, &down);
+}
+
+/* Backends of one guest are of about the same size: other mappings are larger or smaller. */
+static void add_neighbours(GPtrArray *layouts, const HvpRamBlocks *self, guint count)
+{
+	for (guint i = 0; i + count <= self->count; i++) {
+		if (count <= MAX_PERMUTED_BLOCKS)
+			add_permutations(layouts, &self->blocks[i], count);
+		else
+			add_up_and_down(layouts, &self->blocks[i], count);
+	}
 }
 
 void hvp_ram_blocks_free_layout(HvpRamLayout *layout)
@@ -212,11 +223,7 @@ GPtrArray *hvp_ram_blocks_list_layouts(const HvpRamBlocks *self)
 		g_ptr_array_new_with_free_func((GDestroyNotify)hvp_ram_blocks_free_layout);
 
 	add_singles_and_pairs(layouts, self);
-	for (guint count = 3; count <= MIN(self->count, HVP_RAM_BLOCKS_MAX_PARTS); count++) {
-		if (count <= MAX_PERMUTED_BLOCKS)
-			add_permutations(layouts, self, count);
-		else
-			add_up_and_down(layouts, self, count);
-	}
+	for (guint count = 3; count <= MIN(self->count, HVP_RAM_BLOCKS_MAX_PARTS); count++)
+		add_neighbours(layouts, self, count);
 	return layouts;
 }

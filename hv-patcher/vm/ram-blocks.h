@@ -47,9 +47,9 @@ typedef struct {
 void hvp_ram_blocks_parse(HvpRamBlocks *self, const char *maps);
 
 /*
- * All layouts: HvpRamLayout, no two the same. Each block alone; each two in either order; the
- * three and the four largest in any order; of more than four, up to
- * HVP_RAM_BLOCKS_MAX_PARTS, by ascending and descending address.
+ * All layouts: HvpRamLayout, no two the same. Each block alone; each two in either order; three
+ * and four that follow each other by size in any order; five to HVP_RAM_BLOCKS_MAX_PARTS such
+ * by ascending and descending address. Of HVP_RAM_BLOCKS_MAX blocks they are about 2,500.
  */
 GPtrArray *hvp_ram_blocks_list_layouts(const HvpRamBlocks *self);
 
