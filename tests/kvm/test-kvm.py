@@ -8,6 +8,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -500,6 +501,28 @@ def _():
             program.wait(60)
         with machine.drive_without_monitor() as drive:
             assert_runs(machine, drive)
+
+
+def hvpatch_by_pid(machine, *arguments):
+    """What hvpatch ends with on a VM that is named by its process: status, code and message."""
+    result = machine.run_tool('hv-patcher/hvpatch', '--pid', str(machine.process.pid), '-o', 'json',
+                              *arguments)
+    said = json.loads(result.stdout)
+    return result.returncode, said['code'], said['message']
+
+
+@case('pid-option-LOOKED-AT-not-changed')
+def _():
+    with Machine(2) as machine:
+        # All is found but a kernel.
+        status, code, message = hvpatch_by_pid(machine, 'info')
+        assert (status, code) == (1, 'NOT_FOUND') and 'no Linux kernel' in message, message
+        status, code, message = hvpatch_by_pid(machine, 'revert', 'some_patch')
+        assert (status, code) == (3, 'UNSUPPORTED') and 'by a process alone' in message, message
+        assert machine.qmp.take_events() == []
+        machine.process.kill()
+        machine.process.wait(60)
+        assert hvpatch_by_pid(machine, 'info')[1] == 'VM_GONE'
 
 
 if __name__ == '__main__':
