@@ -138,7 +138,7 @@ static HvpTarget *open_active_domain(const HvpCli *cli, const HvpLibvirt *libvir
 	HvpTarget *target;
 	pid_t pid;
 
-	if (cli->backend == HVP_TARGET_BACKEND_GDBSTUB)
+	if (cli->backend == HVP_TARGET_BACKEND_GDBSTUB || cli->command->needs_monitor)
 		return open_by_monitor(libvirt, domain, error);
 	if (!find_kvm(domain, &pid, error))
 		return NULL;
@@ -194,7 +194,7 @@ static HvpTarget *open_process(const HvpCli *cli, GError **error)
 {
 	g_autofree char *name = g_strdup_printf("process %d", cli->pid);
 
-	if (cli->command->is_changing && !refuse_ownerless(error))
+	if (cli->command->needs_monitor && !refuse_ownerless(error))
 		return NULL;
 	return set_up_vm(cli, hvp_target_open_process(cli->pid, name, error), error);
 }

@@ -7,6 +7,7 @@
 #include "engine/klp-core.h"
 #include "engine/loader.h"
 #include "engine/lost-calls.h"
+#include "engine/readiness.h"
 #include "engine/record.h"
 #include "engine/switch.h"
 
@@ -47,45 +48,6 @@ static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 	if (qmp != NULL)
 		(void)hvp_qmp_steal_fd(qmp);
 	return way == BY_GDBSTUB || hvp_target_hand_over(self->target, self->keeper, error);
-}
-
-static bool check_free(HvpTarget *target, GError **error)
-{
-	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
-	g_autofree char *job = NULL;
-	bool leftover;
-
-	if (!hvp_machine_find_debugger(target->machine, deadline, &leftover, error) ||
-	    !hvp_machine_find_ram_job(target->machine, deadline, &job, error) ||
-	    (target->owner.check_no_job != NULL &&
-	     !target->owner.check_no_job(target->owner.data, error)))
-		return false;
-	if (job != NULL)
-		return hvp_error_set(error, HVP_ERROR_BUSY,
-				     "%s: a write now could be lost; try again when it is over",
-				     job);
-	if (leftover)
-		return hvp_error_set(
-			error, HVP_ERROR_INCONSISTENT,
-			"an earlier hvpatch left its gdb server in QEMU: run hvpatch recover");
-	return true;
-}
-
-static bool check_running(HvpTarget *target, GError **error)
-{
-	g_autofree char *status = NULL;
-	bool running;
-
-	/* Attaching fails where its vCPUs are in no thread. */
-	if (!hvp_machine_has_monitor(target->machine))
-		return true;
-	if (!hvp_qmp_query_status(hvp_machine_get_qmp(target->machine), hvp_deadline_in(QMP_USEC),
-				  &running, &status, error))
-		return false;
-	if (!running)
-		return hvp_error_set(error, HVP_ERROR_CONFLICT,
-				     "the VM is not running (%s); it stays as it is", status);
-	return true;
 }
 
 static HvpTransaction *transaction_new(HvpTarget *target, GError **error)
@@ -560,7 +522,8 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	guint64 jobs;
 	Way way;
 
-	if (hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
+	if (hvp_machine_has_monitor(self->target->machine) &&
+	    hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
 		self->echo = hvp_echo_new_since(self->target->machine, jobs);
 	way = way_of(self, state, leftover);
 
@@ -572,11 +535,18 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	       hvp_journal_refresh_calls(self->journal, state, error);
 }
 
+static bool is_change(const char *operation)
+{
+	return operation != NULL && strcmp(operation, LOOK) != 0;
+}
+
 static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **error)
 {
+	const char *operation = g_hash_table_lookup(state->begin, "operation");
 	bool leftover;
 
-	if (!hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
+	if ((is_change(operation) && !hvp_readiness_check_way(self->target, error)) ||
+	    !hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
 				       error) ||
 	    !take_over(self, state, leftover, error))
 		return false;
@@ -640,7 +610,7 @@ static bool check_oracle(HvpTransaction *self, GError **error)
 /* The jobs that there were are asked for before the keeper has the monitor. */
 static bool note_way(HvpTransaction *self, GError **error)
 {
-	if (!self->target->by_kvm)
+	if (!self->target->by_kvm || !hvp_machine_has_monitor(self->target->machine))
 		return true;
 	g_clear_pointer(&self->echo, hvp_echo_free);
 	self->echo = hvp_echo_new(self->target->machine, error);
@@ -654,8 +624,9 @@ HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, c
 	g_autoptr(HvpTransaction) self = transaction_new(target, error);
 	g_autoptr(HvpRecovery) recovery = NULL;
 
-	if (self == NULL || !recover(self, options, &recovery, error) ||
-	    !check_running(target, error) || !check_free(target, error) ||
+	if (self == NULL ||
+	    (is_change(operation) && !hvp_readiness_check_way(target, error)) ||
+	    !recover(self, options, &recovery, error) || !hvp_readiness_check(target, error) ||
 	    !hvp_journal_begin(self->journal, operation, patch, sha256, error) ||
 	    !hvp_boot_note(target->kernel, self->journal, error) || !check_oracle(self, error) ||
 	    !note_way(self, error) ||
