@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a Linux guest's memory lies, told by its page tables, against what QEMU tells.
 
-guess-ram (tests/tools) takes the registers from the monitor, for under emulation there is nobody
-else to ask; all else it does without.
+guess-ram (tests/tools) takes the registers of a guest under KVM from its vCPUs' threads; under
+emulation there is nobody but the monitor to ask for them. All else it does without.
 """
 
 import os
