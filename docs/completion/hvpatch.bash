@@ -19,7 +19,7 @@ _hvpatch() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case $word in
-		--qmp | --core | --domain | -d)
+		--qmp | --core | --pid | --domain | -d)
 			vm=("$word" "${COMP_WORDS[i+1]}")
 			i=$((i + 1))
 			;;
@@ -49,9 +49,10 @@ _hvpatch() {
 		--backend) _hvpatch_words 'auto kvm gdbstub' "$current" ;;
 		--trap) _hvpatch_words 'auto breakpoint spin' "$current" ;;
 		--output | -o) _hvpatch_words 'table json' "$current" ;;
+		--pid) _hvpatch_words "$(pgrep 'qemu|cloud-hyperviso|firecracker' 2>/dev/null)" "$current" ;;
 		*)
 			if [[ $current == -* ]]; then
-				_hvpatch_words '--domain --connect --qmp --core --agent --oracle --backend --trap --output --verbose --version --help' \
+				_hvpatch_words '--domain --connect --monitor --qmp --pid --core --agent --oracle --backend --trap --output --verbose --version --help' \
 					"$current"
 			else
 				_hvpatch_words "$("$program" complete 2>/dev/null)" "$current"

@@ -17,10 +17,13 @@ typedef enum { HVP_CLI_TABLE, HVP_CLI_JSON } HvpCliOutput;
 typedef struct HvpCliCommand HvpCliCommand;
 
 typedef struct {
-	/* One of these three at most: what the command works on. */
+	/* One of these four at most: what the command works on. */
 	char *qmp_path;
 	char *core_path;
 	char *domain;
+	char *process; /* its number, */
+	int pid;       /* and that as a number */
+	gboolean monitor; /* a domain's may be used where it takes that */
 	char *connect_uri; /* libvirt's; NULL: libvirt's default */
 	/* What hvp_cli_open found domain to be; NULL: nothing yet, or no domain. */
 	char *found_uri;
@@ -50,6 +53,7 @@ struct HvpCliCommand {
 	HvpCliRun run;
 	bool is_for_dumps;
 	bool is_changing; /* not while somebody else moves or copies the VM's RAM */
+	bool needs_monitor; /* also of a domain under KVM */
 };
 
 /* All commands that users see, ended by one without a name. */
@@ -76,17 +80,27 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
 
 /*
  * Attaches to what the global options name. INVALID_ARGUMENT: they name nothing, or a dump and
- * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM. Of a
+ * the command is not for dumps. UNSUPPORTED: the backend that they name is not for this VM, or the
+ * command would change a VM whose owner cannot be asked what he does with its RAM. Of a
  * domain also errors of vm/libvirt.h; BUSY: the command changes it, and libvirt moves its RAM.
  */
 HvpTarget *hvp_cli_open(HvpCli *cli, GError **error);
 
-/* Attaches to @domain, which runs, of @libvirt. */
+/*
+ * Attaches to @domain, which runs, of @libvirt: one under KVM without its monitor, unless the
+ * command needs that, or it is asked for (--backend gdbstub), or allowed and needed (--monitor).
+ */
 HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 			       const HvpLibvirtDomain *domain, GError **error);
 
 /* Tells @target where the guest's agent is, for commands that have a use for it. */
 void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);
+
+/*
+ * Whether somebody tells what is done with the RAM of @target while it is changed. UNSUPPORTED: a
+ * VM that was named by its process alone.
+ */
+bool hvp_cli_check_owner(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Whether @target may be changed. UNSUPPORTED: through the kvm backend only where asked for. */
 bool hvp_cli_check_backend(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;

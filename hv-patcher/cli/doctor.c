@@ -11,8 +11,12 @@
 
 static bool check_options(const HvpCli *cli, GError **error)
 {
-	return cli->core_path == NULL || hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-						       "doctor: a dump needs no host; no --core");
+	if (cli->core_path != NULL)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "doctor: a dump needs no host; no --core");
+	return cli->process == NULL ||
+	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+			     "doctor: a process alone tells too little; --domain or --qmp");
 }
 
 /* Each line of a remedy is escaped by itself: those are its own newlines. */

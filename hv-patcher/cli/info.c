@@ -92,6 +92,19 @@ static void show_kernel_json(HvpKernel *kernel, JsonBuilder *json)
 	json_builder_end_object(json);
 }
 
+/* Of domains, and of VMs that have none; a socket is one. */
+static bool is_told_of_monitor(const HvpTarget *target)
+{
+	return target->machine != NULL &&
+	       (target->taint != NULL || !hvp_machine_has_monitor(target->machine));
+}
+
+static void show_monitor_json(const HvpTarget *target, JsonBuilder *json)
+{
+	hvp_cli_json_bool(json, "monitor", hvp_machine_has_monitor(target->machine));
+	hvp_cli_json_text(json, "taint", target->taint);
+}
+
 static void show_json(const Info *self)
 {
 	HvpKernel *kernel = self->target->kernel;
@@ -103,8 +116,8 @@ static void show_json(const Info *self)
 	hvp_cli_json_text(json, "backend", hvp_cli_patchable_backend(self->target));
 	hvp_cli_json_text(json, "backend_reason", self->target->backend_why);
 	hvp_cli_patchable_show_json(&self->patchable, json);
-	if (self->target->taint != NULL)
-		hvp_cli_json_text(json, "taint", self->target->taint);
+	if (is_told_of_monitor(self->target))
+		show_monitor_json(self->target, json);
 	hvp_cli_json_integer(json, "attach_usec", hvp_kernel_get_attach_usec(kernel));
 	hvp_cli_json_bool(json, "cached", hvp_kernel_was_cached(kernel));
 	hvp_cli_json_integer(json, "connect_usec", self->target->connect_usec);
@@ -144,12 +157,16 @@ static void add_reason_lines(const Info *self, struct libscols_table *table)
 		hvp_cli_table_add(table, "", g_ptr_array_index(reasons, i), NULL);
 }
 
-static void add_taint_line(const Info *self, struct libscols_table *table)
+static void add_monitor_lines(const Info *self, struct libscols_table *table)
 {
 	g_autofree char *taint = NULL;
 
-	if (self->target->taint == NULL)
+	if (!is_told_of_monitor(self->target))
 		return;
+	if (self->target->taint == NULL) {
+		hvp_cli_table_add(table, "monitor", "not used: nothing is marked by libvirt", NULL);
+		return;
+	}
 	taint = g_strdup_printf("%s (libvirt marks a domain that gets monitor commands, as from "
 				"every command of hvpatch)",
 				self->target->taint);
@@ -185,7 +202,7 @@ static void show_table(const Info *self)
 	hvp_cli_table_add(table, "tasks", tasks, NULL);
 	hvp_cli_table_add(table, "backend", backend, NULL);
 	add_reason_lines(self, table);
-	add_taint_line(self, table);
+	add_monitor_lines(self, table);
 	hvp_cli_table_add(table, "attach", attach, NULL);
 	hvp_cli_table_print(table);
 }

@@ -169,9 +169,10 @@ static void show_table(const GPtrArray *entries)
 
 static bool check_options(const HvpCli *cli, GError **error)
 {
-	return (cli->domain == NULL && cli->qmp_path == NULL && cli->core_path == NULL) ||
+	return (cli->domain == NULL && cli->qmp_path == NULL && cli->core_path == NULL &&
+		cli->process == NULL) ||
 	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "list: all domains; no --domain, --qmp or --core");
+			     "list: all domains; no --domain, --qmp, --core or --pid");
 }
 
 bool hvp_cli_list(HvpCli *cli, char **arguments, GError **error)

@@ -18,13 +18,14 @@ const HvpCliCommand hvp_cli_commands[] = {
 	  true },
 	{ "check", "PATCH", "Says whether a livepatch module can be applied; changes nothing.",
 	  hvp_cli_check, true },
-	{ "apply", "PATCH", "Applies a livepatch module.", hvp_cli_apply, false, true },
-	{ "revert", "NAME", "Takes an applied patch back.", hvp_cli_revert, false, true },
+	{ "apply", "PATCH", "Applies a livepatch module.", hvp_cli_apply, false, true, true },
+	{ "revert", "NAME", "Takes an applied patch back.", hvp_cli_revert, false, true, true },
 	{ "status", NULL, "Shows what is applied, as the guest itself has it.", hvp_cli_status,
 	  true },
 	{ "blocking", "PATCH", "Names the tasks that stand in the functions of a patch now.",
 	  hvp_cli_blocking, true },
-	{ "recover", NULL, "Finishes what a killed hvpatch left.", hvp_cli_recover, false },
+	{ "recover", NULL, "Finishes what a killed hvpatch left.", hvp_cli_recover, false, false,
+	  true },
 	{ "list", NULL, "Lists libvirt's domains: kernel, patches, whether they can be patched.",
 	  hvp_cli_list, false },
 	{ "install", "[PATCH]",
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
 	g_free(cli.qmp_path);
 	g_free(cli.core_path);
 	g_free(cli.domain);
+	g_free(cli.process);
 	g_free(cli.connect_uri);
 	g_free(cli.found_uri);
 	g_free(cli.found_uuid);

@@ -9,7 +9,8 @@
 #define HELP_COLUMN 28
 
 static const char global_usage[] =
-	"hvpatch [GLOBAL OPTIONS] {-d DOMAIN | --qmp SOCKET | --core FILE} COMMAND [OPTIONS] ...";
+	"hvpatch [GLOBAL OPTIONS] {-d DOMAIN | --qmp SOCKET | --pid PID | --core FILE} COMMAND "
+	"[OPTIONS] ...";
 
 /* GLib's messages begin with a capital letter. */
 static bool convert_error(GError *reason, GError **error)
@@ -146,17 +147,42 @@ static bool take_trap(HvpCli *cli, const char *text, GError **error)
 /* At most one thing to work on. */
 static bool check_one_vm(const HvpCli *cli, GError **error)
 {
-	if (cli->qmp_path != NULL && cli->core_path != NULL)
+	const struct {
+		const char *name;
+		const char *value;
+	} ways[] = { { "domain", cli->domain },
+		     { "qmp", cli->qmp_path },
+		     { "core", cli->core_path },
+		     { "pid", cli->process } };
+	const char *found = NULL;
+
+	for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+		if (ways[i].value == NULL)
+			continue;
+		if (found != NULL)
+			return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+					     "--%s and --%s exclude each other", found,
+					     ways[i].name);
+		found = ways[i].name;
+	}
+	if (found == NULL || strcmp(found, "domain") == 0)
+		return true;
+	return (cli->connect_uri == NULL && !cli->monitor) ||
+	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+			     "--%s is for domains, not for --%s",
+			     cli->connect_uri ? "connect" : "monitor", found);
+}
+
+static bool take_process(HvpCli *cli, GError **error)
+{
+	guint64 pid = 0;
+
+	if (cli->process == NULL)
+		return true;
+	if (!g_ascii_string_to_unsigned(cli->process, 10, 1, G_MAXINT, &pid, NULL))
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "--qmp and --core exclude each other");
-	if (cli->domain != NULL && (cli->qmp_path != NULL || cli->core_path != NULL))
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "--domain and --%s exclude each other",
-				     cli->qmp_path ? "qmp" : "core");
-	if (cli->connect_uri != NULL && (cli->qmp_path != NULL || cli->core_path != NULL))
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "--connect is for domains, not for --%s",
-				     cli->qmp_path ? "qmp" : "core");
+				     "--pid: '%s' is not the number of a process", cli->process);
+	cli->pid = (int)pid;
 	return true;
 }
 
@@ -182,7 +208,8 @@ static bool take_global(HvpCli *cli, const GlobalText *text, GError **error)
 	if (!take_output(cli, text->output, error))
 		return false;
 	return take_backend(cli, text->backend, error) && take_trap(cli, text->trap, error) &&
-	       check_one_vm(cli, error) && check_core(cli, text, error);
+	       take_process(cli, error) && check_one_vm(cli, error) &&
+	       check_core(cli, text, error);
 }
 
 /* Takes over @arguments but for the program's name and a "--" in front. */
@@ -209,6 +236,10 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		  "monitor socket of the VM's QEMU", "SOCKET" },
 		{ "core", 0, 0, G_OPTION_ARG_FILENAME, &cli->core_path,
 		  "a dump instead of a VM: read-only commands", "FILE" },
+		{ "pid", 0, 0, G_OPTION_ARG_STRING, &cli->process,
+		  "a process with vCPUs of KVM: commands that only look", "PID" },
+		{ "monitor", 0, 0, G_OPTION_ARG_NONE, &cli->monitor,
+		  "a domain's monitor may be used where it takes that", NULL },
 		{ "agent", 0, 0, G_OPTION_ARG_FILENAME, &cli->agent_path,
 		  "socket of the agent in the guest, or none", "SOCKET" },
 		{ "oracle", 0, 0, G_OPTION_ARG_FILENAME, &cli->oracle_path,

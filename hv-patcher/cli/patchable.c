@@ -61,6 +61,10 @@ static void read_machine(HvpCliPatchable *self, HvpTarget *target)
 	if (!hvp_machine_find_ram_job(machine, deadline, &job, &reason))
 		take_error(self, &reason);
 	add_obstacle(self, job != NULL, job);
+	if (!hvp_cli_check_owner(target, &reason) ||
+	    (target->owner.check_no_job != NULL &&
+	     !target->owner.check_no_job(target->owner.data, &reason)))
+		take_error(self, &reason);
 }
 
 const char *hvp_cli_patchable_backend(const HvpTarget *target)

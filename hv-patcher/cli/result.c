@@ -74,6 +74,8 @@ static void show_numbers_json(JsonBuilder *json, const HvpResult *result)
 /* How the user named it; NULL: not at all. */
 static const char *vm_name(const HvpCli *cli)
 {
+	if (cli->process != NULL)
+		return cli->process;
 	return cli->qmp_path ? cli->qmp_path : cli->domain;
 }
 

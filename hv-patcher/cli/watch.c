@@ -70,9 +70,9 @@ static bool check_options(const HvpCli *cli, const char *at_once, guint *ret_chi
 {
 	double count = HVP_FOLLOW_DEFAULT_CHILDREN;
 
-	if (cli->qmp_path != NULL || cli->core_path != NULL)
+	if (cli->qmp_path != NULL || cli->core_path != NULL || cli->process != NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "watch: libvirt's domains; no --qmp or --core");
+				     "watch: libvirt's domains; no --qmp, --core or --pid");
 	if (at_once != NULL && !hvp_cli_options_number("--at-once", at_once, 1,
 						       HVP_FOLLOW_MAX_CHILDREN, &count, error))
 		return false;

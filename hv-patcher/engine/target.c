@@ -2,6 +2,7 @@
 #include "engine/target.h"
 
 #include "agent/port.h"
+#include "engine/glance.h"
 #include "guest/tasks.h"
 
 #include <string.h>
@@ -11,6 +12,8 @@
 #define FIND_USEC (2 * G_USEC_PER_SEC)
 #define SYSTEM_CACHE_FOLDER "/var/cache/hvpatch"
 #define CR0_PG (1ULL << 31)
+/* Of the vCPUs' page tables some may be gone by the time they are looked at. */
+#define FIND_RAM_TRIES 5
 
 char *hvp_target_cache_folder(void)
 {
@@ -28,6 +31,8 @@ void hvp_target_free(HvpTarget *self)
 	hvp_kernel_free(self->kernel);
 	hvp_core_free(self->core);
 	hvp_machine_free(self->machine);
+	if (self->owner.free_data != NULL)
+		self->owner.free_data(self->owner.data);
 	g_free(self->registers);
 	g_free(self->agent_path);
 	g_free(self->oracle_path);
@@ -65,6 +70,52 @@ HvpTarget *hvp_target_open_monitor(HvpMonitor *monitor, const char *name, GError
 	return g_steal_pointer(&self);
 }
 
+/* Registers, and with them where the RAM is. */
+static bool look_at_process(HvpTarget *self, GError **error)
+{
+	HvpMachine *machine = self->machine;
+
+	g_clear_pointer(&self->registers, g_free);
+	self->registers = hvp_glance_read_registers(machine, self->journal_folder, error);
+	return self->registers != NULL &&
+	       hvp_machine_find_ram(machine, self->registers, self->vcpu_count, error);
+}
+
+static bool look_again_and_again(HvpTarget *self, GError **error)
+{
+	GError *local = NULL;
+
+	for (guint i = 0; i < FIND_RAM_TRIES; i++) {
+		g_clear_error(&local);
+		if (look_at_process(self, &local))
+			return true;
+		if (!g_error_matches(local, HVP_ERROR, HVP_ERROR_UNSUPPORTED) ||
+		    self->registers == NULL)
+			break;
+	}
+	g_propagate_error(error, local);
+	return false;
+}
+
+HvpTarget *hvp_target_open_process(pid_t pid, const char *name, GError **error)
+{
+	g_autoptr(HvpTarget) self = g_new0(HvpTarget, 1);
+	gint64 started = g_get_monotonic_time();
+
+	self->name = g_strdup(name);
+	self->machine = hvp_machine_open_process(pid, error);
+	if (self->machine == NULL)
+		return NULL;
+	self->vcpu_count = hvp_machine_get_vcpu_count(self->machine);
+	if (!look_again_and_again(self, error))
+		return NULL;
+	self->physical = hvp_machine_get_physical(self->machine);
+	self->connect_usec = g_get_monotonic_time() - started;
+	if (!attach_kernel(self, error))
+		return NULL;
+	return g_steal_pointer(&self);
+}
+
 HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error)
 {
 	return hvp_target_open_monitor(hvp_monitor_new_for_socket(qmp_path), qmp_path, error);
@@ -78,6 +129,10 @@ bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError 
 	if (wanted == HVP_TARGET_BACKEND_KVM && !is_kvm)
 		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 				     "the VM is emulated: the kvm backend finds no vCPUs of KVM");
+	if (wanted == HVP_TARGET_BACKEND_GDBSTUB && self->machine != NULL &&
+	    !hvp_machine_has_monitor(self->machine))
+		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+				     "there is no monitor here that would start the gdb stub");
 	self->by_kvm = is_kvm && wanted != HVP_TARGET_BACKEND_GDBSTUB;
 	self->backend_asked_for = wanted != HVP_TARGET_BACKEND_AUTO;
 	if (self->machine == NULL)
@@ -105,7 +160,7 @@ void hvp_target_find_agent(HvpTarget *self, const char *path)
 	g_clear_pointer(&self->agent_path, g_free);
 	if (path != NULL)
 		self->agent_path = g_strdup(path);
-	else if (self->machine != NULL &&
+	else if (self->machine != NULL && hvp_machine_has_monitor(self->machine) &&
 		 !hvp_port_find(hvp_machine_get_qmp(self->machine), hvp_deadline_in(FIND_USEC),
 				&self->agent_path, &reason))
 		g_debug("looking for the guest's agent: %s", reason->message);

@@ -17,6 +17,14 @@ typedef enum {
 	HVP_TARGET_BACKEND_KVM,
 } HvpTargetBackend;
 
+/* Who moves and copies the VM's RAM. */
+typedef struct {
+	/* BUSY, naming it, where a job does that now. NULL: there is nobody to ask. */
+	bool (*check_no_job)(gpointer data, GError **error);
+	gpointer data;
+	GDestroyNotify free_data;
+} HvpTargetOwner;
+
 typedef struct {
 	HvpMachine *machine;	 /* NULL for a dump */
 	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
@@ -25,6 +33,7 @@ typedef struct {
 	HvpCore *core;		 /* NULL for a VM */
 	char *name;		 /* the domain's, or how the user named it */
 	const char *taint;	 /* what libvirt marks the VM with; NULL: nothing; static */
+	HvpTargetOwner owner;	 /* to be asked for jobs that no monitor tells of */
 	char *agent_path;	 /* the socket of the guest's agent; NULL: none is known */
 	char *oracle_path; /* the socket of QEMU's plugin of ours; NULL: it has none */
 	/* The plugin watches functions of modules also after an operation: nobody unloads them. */
@@ -43,12 +52,19 @@ typedef struct {
 /* Attaches to the VM that @monitor (taken) leads to, as @name. Blocks up to 10 s. */
 HvpTarget *hvp_target_open_monitor(HvpMonitor *monitor, const char *name, GError **error);
 
+/*
+ * Attaches to the VM of process @pid as @name, without a monitor: by its KVM vCPUs, which are
+ * stopped for a moment, and by what the guest's page tables say of where its memory lies. Errors
+ * of hvp_machine_open_process, hvp_glance_read_registers and hvp_ram_guess.
+ */
+HvpTarget *hvp_target_open_process(pid_t pid, const char *name, GError **error);
+
 /* The same with the QMP socket at @qmp_path, which is also its name. */
 HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error);
 
 /*
- * Decides by_kvm; nothing for a dump. UNSUPPORTED: the VM has no vCPUs of KVM. Of the gdb stub
- * nothing else is needed, QEMU has it for every VM.
+ * Decides by_kvm; nothing for a dump. UNSUPPORTED: the VM has no vCPUs of KVM, or no monitor here
+ * that would start QEMU's gdb stub, which every VM of QEMU's has.
  */
 bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted,
 			       GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -7,6 +7,7 @@
 #include "engine/klp-core.h"
 #include "engine/loader.h"
 #include "engine/lost-calls.h"
+#include "engine/readiness.h"
 #include "engine/record.h"
 #include "engine/switch.h"
 
@@ -29,9 +30,12 @@ typedef enum { BY_GDBSTUB, BY_KVM } Way;
 static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 {
 	HvpQmp *qmp = hvp_machine_get_qmp(self->target->machine);
-	int fd = hvp_qmp_get_fd(qmp);
+	int fd = qmp ? hvp_qmp_get_fd(qmp) : -1;
 
-	if (fd < 0)
+	if (qmp == NULL && way == BY_GDBSTUB)
+		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+				     "without the VM's monitor there is no gdb stub");
+	if (qmp != NULL && fd < 0)
 		return hvp_error_set(error, HVP_ERROR_INTERNAL,
 				     "the monitor connection is given away");
 	self->keeper = hvp_keeper_start(fd, hvp_journal_get_fd(self->journal), error);
@@ -41,42 +45,9 @@ static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 	hvp_keeper_set_trap_kind(self->keeper,
 				 way == BY_KVM ? HVP_KEEPER_SPINS : self->target->trap_kind);
 	/* From now on the keeper alone speaks on it; it has taken the descriptor over. */
-	(void)hvp_qmp_steal_fd(qmp);
+	if (qmp != NULL)
+		(void)hvp_qmp_steal_fd(qmp);
 	return way == BY_GDBSTUB || hvp_target_hand_over(self->target, self->keeper, error);
-}
-
-static bool check_free(HvpTarget *target, GError **error)
-{
-	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
-	g_autofree char *job = NULL;
-	bool leftover;
-
-	if (!hvp_machine_find_debugger(target->machine, deadline, &leftover, error) ||
-	    !hvp_machine_find_ram_job(target->machine, deadline, &job, error))
-		return false;
-	if (job != NULL)
-		return hvp_error_set(error, HVP_ERROR_BUSY,
-				     "%s: a write now could be lost; try again when it is over",
-				     job);
-	if (leftover)
-		return hvp_error_set(
-			error, HVP_ERROR_INCONSISTENT,
-			"an earlier hvpatch left its gdb server in QEMU: run hvpatch recover");
-	return true;
-}
-
-static bool check_running(HvpTarget *target, GError **error)
-{
-	g_autofree char *status = NULL;
-	bool running;
-
-	if (!hvp_qmp_query_status(hvp_machine_get_qmp(target->machine), hvp_deadline_in(QMP_USEC),
-				  &running, &status, error))
-		return false;
-	if (!running)
-		return hvp_error_set(error, HVP_ERROR_CONFLICT,
-				     "the VM is not running (%s); it stays as it is", status);
-	return true;
 }
 
 static HvpTransaction *transaction_new(HvpTarget *target, GError **error)
@@ -555,7 +526,8 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	guint64 jobs;
 	Way way;
 
-	if (hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
+	if (hvp_machine_has_monitor(self->target->machine) &&
+	    hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
 		self->echo = hvp_echo_new_since(self->target->machine, jobs);
 	way = way_of(self, state, leftover);
 
@@ -567,11 +539,18 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	       hvp_journal_refresh_calls(self->journal, state, error);
 }
 
+static bool is_change(const char *operation)
+{
+	return operation != NULL && strcmp(operation, LOOK) != 0;
+}
+
 static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **error)
 {
+	const char *operation = g_hash_table_lookup(state->begin, "operation");
 	bool leftover;
 
-	if (!hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
+	if ((is_change(operation) && !hvp_readiness_check_way(self->target, error)) ||
+	    !hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
 				       error) ||
 	    !take_over(self, state, leftover, error))
 		return false;
@@ -635,7 +614,7 @@ static bool check_oracle(HvpTransaction *self, GError **error)
 /* The jobs that there were are asked for before the keeper has the monitor. */
 static bool note_way(HvpTransaction *self, GError **error)
 {
-	if (!self->target->by_kvm)
+	if (!self->target->by_kvm || !hvp_machine_has_monitor(self->target->machine))
 		return true;
 	g_clear_pointer(&self->echo, hvp_echo_free);
 	self->echo = hvp_echo_new(self->target->machine, error);
@@ -649,8 +628,9 @@ HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, c
 	g_autoptr(HvpTransaction) self = transaction_new(target, error);
 	g_autoptr(HvpRecovery) recovery = NULL;
 
-	if (self == NULL || !recover(self, options, &recovery, error) ||
-	    !check_running(target, error) || !check_free(target, error) ||
+	if (self == NULL ||
+	    (is_change(operation) && !hvp_readiness_check_way(target, error)) ||
+	    !recover(self, options, &recovery, error) || !hvp_readiness_check(target, error) ||
 	    !hvp_journal_begin(self->journal, operation, patch, sha256, error) ||
 	    !hvp_boot_note(target->kernel, self->journal, error) || !check_oracle(self, error) ||
 	    !note_way(self, error) ||

@@ -76,9 +76,38 @@ static bool arrive(HvpSession *self, GError **error)
 	return true;
 }
 
+static void forget_frames(HvpSession *self)
+{
+	if (!hvp_frames_forget_frames(&self->frames, NULL))
+		self->frames.frame_count = 0;
+}
+
+/*
+ * Without a monitor: whether it is sure whose registers these are. After a reset they are
+ * nobody's that we know.
+ */
+static bool is_sure(HvpSession *self)
+{
+	HvpGuestMarkVerdict verdict = hvp_session_judge_guest(self);
+
+	if (verdict == HVP_GUEST_MARK_RESET)
+		forget_frames(self);
+	return verdict != HVP_GUEST_MARK_UNSURE;
+}
+
+/* Nobody gets registers now: it sets out again at another moment. */
+static bool wait_until_sure(HvpSession *self, GError **error)
+{
+	self->has_set_out = false;
+	hvp_session_look_later(self);
+	return hvp_session_resume(self, error);
+}
+
 /* While stopped: all that can be done without the guest; then waits for the rest. */
 static bool advance_home(HvpSession *self, GError **error)
 {
+	if (!is_sure(self))
+		return wait_until_sure(self, error);
 	if (!hvp_vcpus_read_all(&self->vcpus, error) || !hvp_frames_go_home(&self->frames, error))
 		return false;
 	if (self->frames.frame_count == 0)
@@ -111,14 +140,15 @@ static void notice_reset(HvpSession *self)
 {
 	guint64 resets;
 
+	if (self->qmp == NULL)
+		return;
 	if (!self->monitor_lost && !hvp_qmp_drain_events(self->qmp, NULL))
 		self->monitor_lost = true;
 	resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
 	if (resets == self->resets)
 		return;
 	self->resets = resets;
-	if (!hvp_frames_forget_frames(&self->frames, NULL))
-		self->frames.frame_count = 0;
+	forget_frames(self);
 }
 
 /* It may be its owner who has just stopped it. */
@@ -156,9 +186,15 @@ static bool may_wait(const HvpSession *self, const GError *reason)
 
 static bool take_back(HvpSession *self, GError **error)
 {
+	bool sure;
+
 	notice_reset(self);
-	if (!hvp_vcpus_find_planted(&self->vcpus, error) || !undo(self, error) ||
-	    !hvp_vcpus_read_all(&self->vcpus, error) ||
+	sure = is_sure(self);
+	if (!hvp_vcpus_find_planted(&self->vcpus, error) || !undo(self, error))
+		return false;
+	if (!sure)
+		return wait_until_sure(self, error);
+	if (!hvp_vcpus_read_all(&self->vcpus, error) ||
 	    !hvp_frames_take_back(&self->frames, error))
 		return false;
 	self->has_set_out = true;
@@ -169,10 +205,11 @@ static bool set_out(HvpSession *self, GError **error)
 {
 	GError *local = NULL;
 
+	if (!self->going_home)
+		hvp_session_look_soon(self);
 	self->going_home = true;
 	self->has_set_out = false;
 	self->budget_runs = false;
-	hvp_session_look_soon(self);
 	if (has_nothing_there(self))
 		return arrive(self, error);
 	if (stand(self, &local))
@@ -320,8 +357,7 @@ void hvp_home_end_reset(HvpSession *self)
 	GError *error = NULL;
 
 	/* A journal that cannot be written says more than is left to do. */
-	if (!hvp_frames_forget_frames(&self->frames, NULL))
-		self->frames.frame_count = 0;
+	forget_frames(self);
 	hvp_home_end_with(self, HVP_ERROR_CONFLICT, "the VM was reset");
 	if (under_way && self->vcpus.backend != NULL && !set_out(self, &error))
 		hvp_home_go_anew(self, error);

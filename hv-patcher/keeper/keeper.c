@@ -191,7 +191,8 @@ HvpKeeper *hvp_keeper_start(int qmp_fd, int journal_fd, GError **error)
 	self->fd = hvp_spawn_keeper(qmp_fd, journal_fd, error);
 	if (self->fd < 0 || !receive_hello(self, error))
 		return NULL;
-	close(qmp_fd);
+	if (qmp_fd >= 0)
+		close(qmp_fd);
 	return g_steal_pointer(&self);
 }
 

@@ -114,8 +114,10 @@ static inline bool hvp_keeper_frame_is_step(const HvpKeeperFrame *self)
 
 /*
  * Starts a keeper process and hands it @qmp_fd (the monitor connection, negotiated
- * already; taken over on success) and @journal_fd (borrowed, append-only). The
- * keeper writes each intrusion there and syncs it before it happens.
+ * already; taken over on success; -1: there is none, and hvp_keeper_use_kvm is needed) and
+ * @journal_fd (borrowed, append-only). The keeper writes each intrusion there and syncs it
+ * before it happens. Without a monitor nobody tells it of a reset: it looks whether
+ * the guest is still the one whose registers it has.
  */
 HvpKeeper *hvp_keeper_start(int qmp_fd, int journal_fd, GError **error);
 
@@ -131,7 +133,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpKeeper, hvp_keeper_free)
 
 /*
  * Before attach or adopt: not through the monitor and the gdb stub, but by stopping the
- * threads of the process at @place that run its KVM vCPUs.
+ * threads of the process at @place that run its KVM vCPUs. Without ranges memory is out of
+ * reach, and registers are all that there is.
  */
 bool hvp_keeper_use_kvm(HvpKeeper *self, const HvpKvmPlace *place,
 			GError **error) G_GNUC_WARN_UNUSED_RESULT;

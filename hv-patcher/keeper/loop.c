@@ -142,9 +142,10 @@ static bool is_still_paused(HvpSession *self)
 	bool running = false;
 
 	/* Without a monitor whoever can be stopped runs. */
-	if (self->monitor_lost && hvp_backend_runs_when_let_go(self->vcpus.backend))
+	if ((self->monitor_lost || self->qmp == NULL) &&
+	    hvp_backend_runs_when_let_go(self->vcpus.backend))
 		self->vcpus.owner_paused = false;
-	if (!self->vcpus.owner_paused || self->monitor_lost)
+	if (!self->vcpus.owner_paused || self->monitor_lost || self->qmp == NULL)
 		return self->vcpus.owner_paused;
 	self->vcpus.owner_paused = !hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC),
 							 &running, NULL, NULL) ||
@@ -158,6 +159,7 @@ static void note_pause(HvpSession *self)
 	bool running = true;
 
 	if (hvp_backend_runs_when_let_go(self->vcpus.backend) && !self->monitor_lost &&
+	    self->qmp != NULL &&
 	    hvp_qmp_query_status(self->qmp, hvp_deadline_in(STATUS_USEC), &running, NULL, NULL))
 		self->vcpus.owner_paused = !running;
 }
@@ -175,6 +177,7 @@ static bool look(HvpSession *self, GError **error)
 	}
 	hvp_session_look_later(self);
 	return hvp_vcpus_read_all(&self->vcpus, error) &&
+	       hvp_session_check_guest(self, error) &&
 	       hvp_requests_answer_wait(self, &answered, error) &&
 	       (answered || hvp_session_resume(self, error));
 }
@@ -251,7 +254,8 @@ static void handle_deadlines(HvpSession *self)
 static void wait_and_handle(HvpSession *self)
 {
 	bool attached = self->vcpus.backend != NULL;
-	bool listens = attached && !self->vcpus.stopped && !self->monitor_lost;
+	bool listens = attached && self->qmp != NULL && !self->vcpus.stopped &&
+		       !self->monitor_lost;
 	bool buffered = attached && hvp_backend_has_input(self->vcpus.backend);
 	struct pollfd descriptors[] = {
 		{ self->signal_fd, POLLIN, 0 },
@@ -308,7 +312,7 @@ int hvp_loop_run(int tool_fd, int qmp_fd, int journal_fd, int signal_fd)
 	self->tool_fd = tool_fd;
 	self->journal_fd = journal_fd;
 	self->signal_fd = signal_fd;
-	self->qmp = hvp_qmp_new_from_fd(qmp_fd);
+	self->qmp = qmp_fd >= 0 ? hvp_qmp_new_from_fd(qmp_fd) : NULL;
 	self->frames.vcpus = &self->vcpus;
 	self->frames.journal_fd = journal_fd;
 	self->sites.journal_fd = journal_fd;

@@ -7,7 +7,7 @@
 
 /*
  * Serves @tool_fd until that closes and nothing is left to do. Takes @tool_fd and
- * @qmp_fd; @journal_fd and @signal_fd (a signalfd for SIGTERM) are borrowed. Returns
- * the exit status: 0, or 1 when something was left undone.
+ * @qmp_fd (-1: there is no monitor); @journal_fd and @signal_fd (a signalfd for SIGTERM) are
+ * borrowed. Returns the exit status: 0, or 1 when something was left undone.
  */
 int hvp_loop_run(int tool_fd, int qmp_fd, int journal_fd, int signal_fd);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * hvpatch-keeper: the process that alone stops the VM and writes to it. Started by
- * the tool (spawn.c) with three descriptors and no arguments; no use by itself.
+ * the tool (spawn.c) with three descriptors and at most one argument; no use by itself.
  */
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -52,14 +53,17 @@ static int open_signals(void)
 	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool has_monitor = argc < 2 || strcmp(argv[1], HVP_WIRE_NO_MONITOR) != 0;
 	int signal_fd;
 
-	if (!is_socket(HVP_WIRE_TOOL_FD) || !is_socket(HVP_WIRE_QMP_FD)) {
+	if (!is_socket(HVP_WIRE_TOOL_FD) || (has_monitor && !is_socket(HVP_WIRE_QMP_FD))) {
 		fputs("hvpatch-keeper is started by hvpatch\n", stderr);
 		return 2;
 	}
+	if (!has_monitor)
+		close(HVP_WIRE_QMP_FD);
 	prctl(PR_SET_NAME, "hvpatch-keeper");
 	ignore_signals();
 	take_priority();
@@ -68,5 +72,6 @@ int main(void)
 		return 1;
 	/* Not of the future: past the limit that would make allocations fail. */
 	(void)mlockall(MCL_CURRENT);
-	return hvp_loop_run(HVP_WIRE_TOOL_FD, HVP_WIRE_QMP_FD, HVP_WIRE_JOURNAL_FD, signal_fd);
+	return hvp_loop_run(HVP_WIRE_TOOL_FD, has_monitor ? HVP_WIRE_QMP_FD : -1,
+			    HVP_WIRE_JOURNAL_FD, signal_fd);
 }

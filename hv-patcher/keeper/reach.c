@@ -12,7 +12,7 @@
 bool hvp_reach_set_place(HvpSession *self, const HvpWirePlace *place, const HvpRamRange *ranges,
 			 gsize count, GError **error)
 {
-	if (place->pid <= 0 || count == 0 || count > HVP_RAM_MAX_RANGES)
+	if (place->pid <= 0 || count > HVP_RAM_MAX_RANGES)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "a place with pid %d and %" G_GSIZE_FORMAT " ranges of RAM",
 				     place->pid, count);
@@ -35,14 +35,25 @@ static HvpBackend *attach_kvm(HvpSession *self, GError **error)
 	return hvp_kvm_attach(&place, hvp_deadline_in(FIND_USEC), error);
 }
 
+/* Only a process with KVM vCPUs can be reached without a monitor. */
+static bool has_way(const HvpSession *self, GError **error)
+{
+	return self->by_kvm || self->qmp != NULL ||
+	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "neither a monitor nor a place");
+}
+
 HvpBackend *hvp_reach_running(HvpSession *self, GError **error)
 {
+	if (!has_way(self, error))
+		return NULL;
 	return self->by_kvm ? attach_kvm(self, error) : hvp_attach_running(self->qmp, error);
 }
 
 HvpBackend *hvp_reach_leftover(HvpSession *self, bool *ret_stopped, GError **error)
 {
 	*ret_stopped = !self->by_kvm;
+	if (!has_way(self, error))
+		return NULL;
 	return self->by_kvm ? attach_kvm(self, error) : hvp_attach_leftover(self->qmp, error);
 }
 

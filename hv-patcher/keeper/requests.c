@@ -48,7 +48,7 @@ static bool on_attach(HvpSession *self, GError **error)
 		return false;
 	hvp_vcpus_begin(&self->vcpus, backend, false);
 	self->reattached = false;
-	self->resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	hvp_session_begin(self);
 	return done(self);
 }
 
@@ -125,7 +125,7 @@ static bool adopt_attached(HvpSession *self, const HvpWireAdopt *head, GError **
 	}
 	hvp_vcpus_begin(&self->vcpus, backend, stopped);
 	self->reattached = false;
-	self->resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	hvp_session_begin(self);
 	for (gsize i = 0; i < self->frames.frame_count; i++) {
 		if (hvp_frames_check_frame(&self->frames, &self->frames.frames[i], NULL))
 			continue;
@@ -256,7 +256,8 @@ static bool while_stopped(HvpSession *self, bool (*change)(HvpSession *self, GEr
 
 	if (!require_attached(self, error) || !hvp_session_stop(self, error))
 		return false;
-	ok = change(self, error);
+	ok = hvp_session_check_guest(self, error) && hvp_session_check_mark(self, error) &&
+	     change(self, error);
 	if (ran && (ok || is_refusal(self, *error)) &&
 	    !hvp_session_resume(self, ok ? error : NULL))
 		return false;

@@ -87,10 +87,63 @@ bool hvp_session_read_registers(HvpSession *self, GError **error)
 {
 	gint64 start = g_get_monotonic_time();
 
-	if (!hvp_vcpus_read_all(&self->vcpus, error))
+	if (!hvp_vcpus_read_all(&self->vcpus, error) || !hvp_session_check_guest(self, error))
 		return false;
 	self->registers_usec = g_get_monotonic_time() - start;
 	return true;
+}
+
+/* Whether something of ours is in the guest, or somebody waits for its registers. */
+static bool is_at_stake(const HvpSession *self)
+{
+	return self->frames.frame_count > 0 || self->sites.count > 0 ||
+	       self->vcpus.planted_count > 0;
+}
+
+HvpGuestMarkVerdict hvp_session_judge_guest(HvpSession *self)
+{
+	bool was_known = self->mark.is_known;
+
+	if (self->qmp != NULL || self->range_count == 0)
+		return HVP_GUEST_MARK_SAME;
+	if (!hvp_vcpus_read_all(&self->vcpus, NULL))
+		return HVP_GUEST_MARK_UNSURE;
+	if (!was_known)
+		hvp_guest_mark_take(&self->mark, &self->vcpus);
+	if (!is_at_stake(self))
+		return HVP_GUEST_MARK_SAME;
+	if (!was_known)
+		return self->mark.is_known ? HVP_GUEST_MARK_SAME : HVP_GUEST_MARK_UNSURE;
+	return hvp_guest_mark_judge(&self->mark, &self->vcpus);
+}
+
+bool hvp_session_check_guest(HvpSession *self, GError **error)
+{
+	switch (hvp_session_judge_guest(self)) {
+	case HVP_GUEST_MARK_SAME:
+		return true;
+	case HVP_GUEST_MARK_RESET:
+		return hvp_error_set(error, HVP_ERROR_CONFLICT, "the VM was reset");
+	case HVP_GUEST_MARK_UNSURE:
+		break;
+	}
+	return hvp_session_resume(self, error) &&
+	       hvp_error_set(error, HVP_ERROR_BUSY, "no vCPU is in the guest's own kernel");
+}
+
+bool hvp_session_check_mark(const HvpSession *self, GError **error)
+{
+	return self->qmp != NULL || self->mark.is_known ||
+	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+			     "nothing would tell of the guest's reset: no vCPU has an interrupt "
+			     "table of a kernel's, and there is no monitor");
+}
+
+void hvp_session_begin(HvpSession *self)
+{
+	self->mark.is_known = false;
+	if (self->qmp != NULL)
+		self->resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
 }
 
 bool hvp_session_resume(HvpSession *self, GError **error)

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "keeper/frames.h"
+#include "keeper/guest-mark.h"
 #include "keeper/sites.h"
 #include "keeper/wire.h"
 #include "vm/qmp.h"
@@ -30,7 +31,8 @@ typedef struct {
 	int dropped_fd; /* a tool that closes its session waits for the end of this */
 	int journal_fd;
 	int signal_fd;
-	HvpQmp *qmp;
+	HvpQmp *qmp; /* NULL: there is no monitor */
+	HvpGuestMark mark; /* without one, what tells of a reset */
 	HvpVcpus vcpus;
 	HvpFrames frames;
 	HvpSites sites;
@@ -77,6 +79,25 @@ void hvp_session_start_budget(HvpSession *self, gint64 usec);
 bool hvp_session_stop(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool hvp_session_read_registers(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool hvp_session_resume(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * While stopped: where no monitor tells of resets, whether the guest is the one that it was when
+ * there was nothing of ours in it yet; with a monitor, or nothing of ours, it is. When it is
+ * not, or not for sure, nobody may be given registers.
+ */
+HvpGuestMarkVerdict hvp_session_judge_guest(HvpSession *self);
+
+/*
+ * The same: CONFLICT, and it stands, when it was reset; BUSY when that is not sure, and it was
+ * resumed.
+ */
+bool hvp_session_check_guest(HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Before anything of ours is put into the guest. UNSUPPORTED: nothing would tell of its reset. */
+bool hvp_session_check_mark(const HvpSession *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Attached anew: resets count from here on. */
+void hvp_session_begin(HvpSession *self);
 
 /*
  * Nobody reports who comes to a spin trap: while some are planted and somebody waits for them, the

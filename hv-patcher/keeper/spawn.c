@@ -15,6 +15,7 @@ G_STATIC_ASSERT(HVP_WIRE_FIRST_OTHER_FD == HVP_PROGRAM_FIRST_FD + 3);
 
 int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error)
 {
+	static const char *const no_monitor[] = { HVP_WIRE_NO_MONITOR, NULL };
 	int ends[2], descriptors[3];
 	bool started;
 
@@ -23,10 +24,11 @@ int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error)
 		return -1;
 	}
 	descriptors[0] = ends[1];
-	descriptors[1] = qmp_fd;
+	/* Something has to be there; the keeper closes it. */
+	descriptors[1] = qmp_fd >= 0 ? qmp_fd : journal_fd;
 	descriptors[2] = journal_fd;
-	started = hvp_program_start(&keeper_program, NULL, descriptors, G_N_ELEMENTS(descriptors),
-				    error);
+	started = hvp_program_start(&keeper_program, qmp_fd >= 0 ? NULL : no_monitor, descriptors,
+				    G_N_ELEMENTS(descriptors), error);
 	close(ends[1]);
 	if (started)
 		return ends[0];

@@ -7,8 +7,8 @@
 #include "base/error.h"
 
 /*
- * Starts a keeper with copies of @qmp_fd and @journal_fd; returns the tool's end of
- * its socket pair, or -1. NOT_FOUND: there is no such program. That it does not start
+ * Starts a keeper with copies of @qmp_fd (-1: it gets no monitor) and @journal_fd; returns the
+ * tool's end of its socket pair, or -1. NOT_FOUND: there is no such program. That it does not start
  * all the same shows as the socket's end.
  */
 int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error);

@@ -42,6 +42,8 @@
 #define HVP_WIRE_QMP_FD 4
 #define HVP_WIRE_JOURNAL_FD 5
 #define HVP_WIRE_FIRST_OTHER_FD 6
+/* Its one argument, where HVP_WIRE_QMP_FD is no monitor: then PLACE comes before ATTACH. */
+#define HVP_WIRE_NO_MONITOR "no-monitor"
 
 #define HVP_WIRE_MAX_BUDGET_USEC (60 * G_USEC_PER_SEC)
 

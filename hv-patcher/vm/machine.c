@@ -8,7 +8,10 @@
 
 #include "base/text.h"
 #include "vm/access.h"
+#include "vm/kvm-process.h"
 #include "vm/process-memory.h"
+#include "vm/qemu-ram.h"
+#include "vm/ram-guess.h"
 
 #define REGISTERS_WAIT_USEC (5 * G_USEC_PER_SEC)
 /* A vCPU that changes between 32 and 64 bits while it is printed garbles its block. */
@@ -21,8 +24,8 @@ typedef struct {
 } Vcpu;
 
 struct HvpMachine {
-	HvpMonitor *monitor;
-	HvpQmp *qmp;
+	HvpMonitor *monitor; /* NULL: it was found without */
+	HvpQmp *qmp;	     /* likewise */
 	HvpRam *ram;
 	HvpPhysical *physical;
 	GArray *vcpus; /* of Vcpu, ascending by cpu_index */
@@ -218,24 +221,36 @@ static bool ask_all(HvpMachine *self, HvpDeadline deadline, GError **error)
 	       hvp_qmp_query_status(self->qmp, deadline, &self->running, &self->status, error);
 }
 
-static bool attach_process(HvpMachine *self, HvpDeadline deadline, GError **error)
+static bool note_start_time(HvpMachine *self, GError **error)
 {
-	if (!find_process(self, error))
+	return hvp_access_read_start_time(self->pid, &self->start_time) ||
+	       hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended", (int)self->pid);
+}
+
+/* Makes the reader of @ram (taken; NULL: that has failed). */
+static bool take_ram(HvpMachine *self, HvpRam *ram, GError **error)
+{
+	g_autoptr(HvpRam) owned = ram;
+	g_autoptr(HvpPhysical) physical = NULL;
+
+	if (ram == NULL)
 		return false;
-	if (!hvp_access_read_start_time(self->pid, &self->start_time))
-		return hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended",
-				     (int)self->pid);
-	self->ram = hvp_ram_query(self->qmp, deadline, error);
-	if (self->ram == NULL)
-		return false;
-	self->physical = hvp_process_memory_new(self->pid, self->ram, error);
-	if (self->physical == NULL)
+	physical = hvp_process_memory_new(self->pid, ram, error);
+	if (physical == NULL)
 		return false;
 	/* The reader holds on to the process that had this pid a moment ago. */
 	if (!hvp_machine_same_process(self))
 		return hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended",
 				     (int)self->pid);
+	self->ram = g_steal_pointer(&owned);
+	self->physical = g_steal_pointer(&physical);
 	return true;
+}
+
+static bool attach_process(HvpMachine *self, HvpDeadline deadline, GError **error)
+{
+	return find_process(self, error) && note_start_time(self, error) &&
+	       take_ram(self, hvp_qemu_ram_query(self->qmp, deadline, error), error);
 }
 
 HvpMachine *hvp_machine_open_monitor(HvpMonitor *monitor, HvpDeadline deadline, GError **error)
@@ -256,6 +271,45 @@ HvpMachine *hvp_machine_open(const char *qmp_path, HvpDeadline deadline, GError 
 	return hvp_machine_open_monitor(hvp_monitor_new_for_socket(qmp_path), deadline, error);
 }
 
+static bool list_kvm_vcpus(HvpMachine *self, GError **error)
+{
+	g_autofree HvpKvmProcess *process = g_new0(HvpKvmProcess, 1);
+	bool ok = hvp_kvm_process_open(process, self->pid, error);
+
+	for (guint i = 0; ok && i < process->count; i++) {
+		Vcpu vcpu = { .cpu_index = process->vcpus[i].id };
+
+		g_array_append_val(self->vcpus, vcpu);
+	}
+	hvp_kvm_process_close(process);
+	return ok;
+}
+
+HvpMachine *hvp_machine_open_process(pid_t pid, GError **error)
+{
+	g_autoptr(HvpMachine) self = g_new0(HvpMachine, 1);
+
+	self->vcpus = g_array_new(FALSE, TRUE, sizeof(Vcpu));
+	self->pid = pid;
+	self->accelerator = HVP_ACCELERATOR_KVM;
+	self->running = true;
+	self->status = g_strdup("running");
+	if (!note_start_time(self, error) || !list_kvm_vcpus(self, error))
+		return NULL;
+	return g_steal_pointer(&self);
+}
+
+bool hvp_machine_find_ram(HvpMachine *self, const HvpRegisters *registers, guint count,
+			  GError **error)
+{
+	return take_ram(self, hvp_ram_guess(self->pid, registers, count, error), error);
+}
+
+bool hvp_machine_has_monitor(const HvpMachine *self)
+{
+	return self->monitor != NULL;
+}
+
 void hvp_machine_free(HvpMachine *self)
 {
 	if (self == NULL)
@@ -272,8 +326,13 @@ void hvp_machine_free(HvpMachine *self)
 
 bool hvp_machine_reconnect(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
-	HvpQmp *qmp = hvp_monitor_connect(self->monitor, deadline, error);
+	HvpQmp *qmp;
 
+	if (self->monitor == NULL)
+		return hvp_machine_same_process(self) ||
+		       hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended",
+				     (int)self->pid);
+	qmp = hvp_monitor_connect(self->monitor, deadline, error);
 	if (qmp == NULL)
 		return false;
 	hvp_qmp_free(self->qmp);
@@ -507,6 +566,8 @@ bool hvp_machine_read_registers(HvpMachine *self, HvpRegisters *ret_registers, g
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "registers of %u vCPUs asked for, the VM has %u", count,
 				     self->vcpus->len);
+	if (self->qmp == NULL)
+		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED, "the VM has no monitor here");
 	for (guint i = 0; i < count; i++)
 		cpu_indices[i] = g_array_index(self->vcpus, Vcpu, i).cpu_index;
 	for (int tries = 0; tries < REGISTERS_TRIES; tries++) {
@@ -547,9 +608,13 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
 			       GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(self->qmp, "query-chardev", deadline, &node, error);
+	JsonArray *list;
 	bool leftover = false;
 
+	*ret_leftover = false;
+	if (self->qmp == NULL)
+		return true;
+	list = query_array(self->qmp, "query-chardev", deadline, &node, error);
 	if (list == NULL)
 		return false;
 	for (guint i = 0; i < json_array_get_length(list); i++) {
@@ -696,5 +761,6 @@ char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GErr
 bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
 			      GError **error)
 {
-	return hvp_machine_ask_ram_job(self->qmp, self->pid, deadline, ret_job, error);
+	return self->qmp ? hvp_machine_ask_ram_job(self->qmp, self->pid, deadline, ret_job, error)
+			 : find_userfaultfd(self->pid, ret_job, error);
 }

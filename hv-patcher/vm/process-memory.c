@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "vm/access.h"
+#include "vm/process-maps.h"
 
 /* Pieces in one process_vm_readv; with the next, below the 2 GiB that one call copies. */
 #define BATCH_PIECES 512
@@ -36,17 +36,6 @@ typedef struct {
 	int fd; /* borrowed from files; -1 for SOURCE_PROCESS */
 	guint64 offset_bytes;
 } Segment;
-
-/* A line of /proc/PID/maps. */
-typedef struct {
-	guint64 start;
-	guint64 end;
-	guint64 offset_bytes;
-	dev_t device;
-	guint64 inode; /* 0: anonymous */
-	bool readable;
-	bool shared;
-} Mapping;
 
 typedef struct {
 	dev_t device;
@@ -324,29 +313,7 @@ static const HvpPhysicalOps process_memory_ops = {
 	.free = process_memory_free,
 };
 
-static bool parse_mapping(const char *line, Mapping *ret_mapping)
-{
-	unsigned long long start, end, offset_bytes, inode;
-	unsigned int device_major, device_minor;
-	char permissions[5];
-
-	if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu", &start, &end, permissions, &offset_bytes,
-		   &device_major, &device_minor, &inode) != 7 ||
-	    strlen(permissions) != 4)
-		return false;
-	*ret_mapping = (Mapping){
-		.start = start,
-		.end = end,
-		.offset_bytes = offset_bytes,
-		.device = makedev(device_major, device_minor),
-		.inode = inode,
-		.readable = permissions[0] == 'r',
-		.shared = permissions[3] == 's',
-	};
-	return true;
-}
-
-static bool overlaps_ram(const HvpRam *ram, const Mapping *mapping)
+static bool overlaps_ram(const HvpRam *ram, const HvpProcessMapping *mapping)
 {
 	gsize count;
 	const HvpRamRange *ranges = hvp_ram_get_ranges(ram, &count);
@@ -362,18 +329,20 @@ static bool overlaps_ram(const HvpRam *ram, const Mapping *mapping)
 }
 
 /* Keeps of the open maps file @file the mappings of RAM, and *@ret_first, a readable one. */
-static GArray *collect_mappings(FILE *file, const HvpRam *ram, Mapping *ret_first)
+static GArray *collect_mappings(FILE *file, const HvpRam *ram, HvpProcessMapping *ret_first)
 {
-	GArray *mappings = g_array_new(FALSE, TRUE, sizeof(Mapping));
+	GArray *mappings = g_array_new(FALSE, TRUE, sizeof(HvpProcessMapping));
 	size_t line_size = 0;
 	char *line = NULL;
 
-	*ret_first = (Mapping){0};
+	*ret_first = (HvpProcessMapping){0};
 	while (getline(&line, &line_size, file) > 0) {
-		Mapping mapping;
+		HvpProcessMapping mapping;
 
-		if (!parse_mapping(line, &mapping))
+		if (!hvp_process_maps_parse(line, &mapping))
 			continue;
+		/* Of no use here, and gone with the line. */
+		mapping.path = "";
 		if (ret_first->end == 0 && mapping.readable)
 			*ret_first = mapping;
 		if (overlaps_ram(ram, &mapping))
@@ -383,7 +352,8 @@ static GArray *collect_mappings(FILE *file, const HvpRam *ram, Mapping *ret_firs
 	return mappings;
 }
 
-static GArray *read_mappings(pid_t pid, const HvpRam *ram, Mapping *ret_first, GError **error)
+static GArray *read_mappings(pid_t pid, const HvpRam *ram, HvpProcessMapping *ret_first,
+			     GError **error)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
 	FILE *file = fopen(path, "re");
@@ -402,7 +372,7 @@ static GArray *read_mappings(pid_t pid, const HvpRam *ram, Mapping *ret_first, G
  * Opens @path if it is the file of @mapping. -1 and errno; *@ret_is_file is false
  * for a device, which is not opened.
  */
-static int open_if_same(const char *path, const Mapping *mapping, bool *ret_is_file)
+static int open_if_same(const char *path, const HvpProcessMapping *mapping, bool *ret_is_file)
 {
 	struct stat status;
 	int fd;
@@ -426,7 +396,7 @@ static int open_if_same(const char *path, const Mapping *mapping, bool *ret_is_f
 }
 
 /* Needs no privilege beyond reading the process, but a descriptor that is still open there. */
-static int open_by_descriptor(pid_t pid, const Mapping *mapping, bool *ret_is_file)
+static int open_by_descriptor(pid_t pid, const HvpProcessMapping *mapping, bool *ret_is_file)
 {
 	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)pid);
 	g_autoptr(GDir) directory = g_dir_open(folder, 0, NULL);
@@ -448,7 +418,7 @@ static int open_by_descriptor(pid_t pid, const Mapping *mapping, bool *ret_is_fi
 }
 
 /* Since 5.9 map_files wants CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN before. */
-static int open_by_mapping(pid_t pid, const Mapping *mapping, bool *ret_is_file)
+static int open_by_mapping(pid_t pid, const HvpProcessMapping *mapping, bool *ret_is_file)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/map_files/%" G_GINT64_MODIFIER
 						"x-%" G_GINT64_MODIFIER "x",
@@ -458,7 +428,8 @@ static int open_by_mapping(pid_t pid, const Mapping *mapping, bool *ret_is_file)
 }
 
 /* The file of @mapping, opened once; NULL and PERMISSION when it cannot be. */
-static const File *get_file(HvpProcessMemory *self, const Mapping *mapping, GError **error)
+static const File *get_file(HvpProcessMemory *self, const HvpProcessMapping *mapping,
+			    GError **error)
 {
 	File file = {mapping->device, mapping->inode, -1};
 	bool is_file;
@@ -485,7 +456,7 @@ static const File *get_file(HvpProcessMemory *self, const Mapping *mapping, GErr
 
 /* Adds the part of @range that starts at @hva and lies in @mapping. */
 static bool add_segment(HvpProcessMemory *self, const HvpRamRange *range, HvpHva hva,
-			const Mapping *mapping, GError **error)
+			const HvpProcessMapping *mapping, GError **error)
 {
 	guint64 into_bytes = hva.value - range->hva.value;
 	guint64 range_end = range->hva.value + (range->end.value - range->start.value);
@@ -516,7 +487,7 @@ static bool add_range(HvpProcessMemory *self, const HvpRamRange *range, GArray *
 	HvpHva hva = range->hva;
 
 	for (guint i = 0; i < mappings->len && hva.value < end; i++) {
-		const Mapping *mapping = &g_array_index(mappings, Mapping, i);
+		const HvpProcessMapping *mapping = &g_array_index(mappings, HvpProcessMapping, i);
 
 		if (hva.value < mapping->start || hva.value >= mapping->end)
 			continue;
@@ -536,7 +507,8 @@ static bool add_range(HvpProcessMemory *self, const HvpRamRange *range, GArray *
  * Whether process_vm_readv is allowed, which is more than reading /proc/PID/maps
  * takes. Tried outside of the guest's memory, so that nothing is allocated there.
  */
-static bool check_access(const HvpProcessMemory *self, const Mapping *readable, GError **error)
+static bool check_access(const HvpProcessMemory *self, const HvpProcessMapping *readable,
+			 GError **error)
 {
 	guint8 byte;
 	struct iovec local = {&byte, 1};
@@ -564,7 +536,7 @@ static bool set_up(HvpProcessMemory *self, const HvpRam *ram, GError **error)
 {
 	g_autoptr(GArray) mappings = NULL;
 	const HvpRamRange *ranges;
-	Mapping readable;
+	HvpProcessMapping readable;
 	gsize count;
 
 	if (!open_process(self, error))

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A sound guest with some words of its memory changed: page tables, lists, tables, all that
- * attaching and looking around reads.
+ * telling its layout, attaching and looking around reads.
  *
  *   input = flags u8, change*     change = word u32 (from the lowest that holds something),
  *                                          value u64
  */
 #include "../unit/guest/explore.h"
 #include "../unit/guest/synthetic-guest.h"
+#include "vm/ram-evidence.h"
 
 #define CHANGE_BYTES 12U
 #define MOST_CHANGES 64U
 #define MOST_RANGES 16U
+#define MOST_PAGES 100000U
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size_bytes);
 
@@ -51,6 +53,22 @@ static guint64 place(SyntheticGuest *guest, guint64 word)
 	g_assert_not_reached();
 }
 
+/* All of its memory in one block, which is at the same addresses. */
+static void judge_layout(SyntheticGuest *guest)
+{
+	guint64 size_bytes = guest->memory->size_bytes, pages_left = MOST_PAGES;
+	const HvpRamRange range = { hvp_gpa(0), hvp_gpa(size_bytes), hvp_hva(0) };
+	g_autoptr(HvpRam) ram = hvp_ram_new(&range, 1, NULL);
+	const HvpRamLayout layout = { .ram = ram,
+				      .low_end = range.end,
+				      .count = 1,
+				      .blocks = { { range.hva, size_bytes } } };
+	bool agrees;
+
+	(void)!hvp_ram_evidence_judge(&guest->memory->base, &layout, &guest->registers, 1,
+				      &pages_left, &agrees, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size_bytes)
 {
 	struct {
@@ -71,6 +89,7 @@ int LLVMFuzzerTestOneInput(const guint8 *data, gsize size_bytes)
 		changes[count++].before = image_memory_get_u64(guest->memory, gpa);
 		image_memory_put_u64(guest->memory, gpa, hvp_load_u64(data + at + 4));
 	}
+	judge_layout(guest);
 	explore_memory(&guest->memory->base, &guest->registers);
 	while (count-- > 0)
 		image_memory_put_u64(guest->memory, changes[count].gpa, changes[count].before);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "peer.h"
-#include "vm/ram.h"
+#include "vm/qemu-ram.h"
 
 #define ID_MARK "@ID@"
 #define ANSWER_USEC G_USEC_PER_SEC
@@ -48,7 +48,7 @@ static void check(bool ok, GError **error)
 static void check_ram(HvpQmp *qmp, HvpDeadline deadline)
 {
 	GError *error = NULL;
-	g_autoptr(HvpRam) ram = hvp_ram_query(qmp, deadline, &error);
+	g_autoptr(HvpRam) ram = hvp_qemu_ram_query(qmp, deadline, &error);
 	const HvpRamRange *ranges;
 	gsize count;
 
@@ -95,7 +95,7 @@ static void talk(HvpQmp *qmp)
 	text = hvp_qmp_monitor_command(qmp, "info mtree -f", deadline, &error);
 	check(text != NULL, &error);
 	if (text != NULL)
-		check(hvp_ram_parse_gpa2hva(text, hvp_gpa(ADDRESS), &hva, &error), &error);
+		check(hvp_qemu_ram_parse_gpa2hva(text, hvp_gpa(ADDRESS), &hva, &error), &error);
 	answer = hvp_qmp_execute(qmp, "query-fuzz", NULL, deadline, &error);
 	check(answer != NULL, &error);
 	if (answer != NULL)

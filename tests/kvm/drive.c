@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kvm-drive QMP-SOCKET: a keeper with the kvm backend on the bare-metal guest, driven by lines on
- * stdin; one line of JSON on stdout answers each: {"ok":true,...} or {"error":CODE,"message":..}.
+ * kvm-drive {QMP-SOCKET | PID}: a keeper with the kvm backend on the bare-metal guest, of process
+ * PID without its monitor, driven by lines on stdin; one line of JSON on stdout answers each:
+ * {"ok":true,...} or {"error":CODE,"message":..}.
  *
  *   attach | detach | stop | resume | keeper (its pid)
  *   storm COUNT USEC    stops and resumes, USEC apart; checks what registers each stop tells
@@ -21,6 +22,7 @@
 
 #include "base/bytes.h"
 #include "engine/echo.h"
+#include "engine/glance.h"
 #include "keeper/keeper.h"
 #include "layout.h"
 #include "vm/machine.h"
@@ -338,15 +340,16 @@ typedef enum { BY_KVM, BY_GDBSTUB } Way;
 
 static bool start_keeper(Drive *self, Way way, GError **error)
 {
+	HvpQmp *qmp = hvp_machine_get_qmp(self->machine);
 	int journal = memfd_create("journal", MFD_CLOEXEC);
 	HvpKvmPlace place = { .pid = hvp_machine_get_pid(self->machine),
 			      .start_time = hvp_machine_get_start_time(self->machine) };
 
-	self->keeper = hvp_keeper_start(hvp_qmp_get_fd(hvp_machine_get_qmp(self->machine)), journal,
-					error);
+	self->keeper = hvp_keeper_start(qmp ? hvp_qmp_get_fd(qmp) : -1, journal, error);
 	if (self->keeper == NULL)
 		return false;
-	(void)hvp_qmp_steal_fd(hvp_machine_get_qmp(self->machine));
+	if (qmp != NULL)
+		(void)hvp_qmp_steal_fd(qmp);
 	close(journal);
 	place.ranges = hvp_ram_get_ranges(hvp_machine_get_ram(self->machine), &place.range_count);
 	return way == BY_GDBSTUB || hvp_keeper_use_kvm(self->keeper, &place, error);
@@ -440,10 +443,30 @@ static bool run_line(Drive *self, const char *line, GError **error)
 	return true;
 }
 
-static bool start(Drive *self, const char *path, GError **error)
+static bool find_process(Drive *self, pid_t pid, GError **error)
 {
-	self->machine = hvp_machine_open(path, hvp_deadline_in(CONNECT_USEC), error);
-	return self->machine != NULL && start_keeper(self, BY_KVM, error);
+	g_autofree HvpRegisters *registers = NULL;
+
+	self->machine = hvp_machine_open_process(pid, error);
+	if (self->machine == NULL)
+		return false;
+	registers = hvp_glance_read_registers(self->machine, NULL, error);
+	return registers != NULL &&
+	       hvp_machine_find_ram(self->machine, registers,
+				    hvp_machine_get_vcpu_count(self->machine), error);
+}
+
+static bool start(Drive *self, const char *where, GError **error)
+{
+	if (g_ascii_isdigit(where[0])) {
+		if (!find_process(self, (pid_t)atoi(where), error))
+			return false;
+	} else {
+		self->machine = hvp_machine_open(where, hvp_deadline_in(CONNECT_USEC), error);
+		if (self->machine == NULL)
+			return false;
+	}
+	return start_keeper(self, BY_KVM, error);
 }
 
 int main(int argc, char **argv)
@@ -453,7 +476,7 @@ int main(int argc, char **argv)
 	char line[256];
 
 	if (argc != 2) {
-		fprintf(stderr, "usage: kvm-drive QMP-SOCKET\n");
+		fprintf(stderr, "usage: kvm-drive {QMP-SOCKET | PID}\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -13,6 +13,20 @@
 #define PORT_CLOCK_INDEX 0x70
 #define PORT_CLOCK 0x71
 
+/* Of the clock's memory: RAM from 16 MiB on, and from 4 GiB on, in units of 64 KiB. */
+#define CLOCK_LOW 0x34
+#define CLOCK_HIGH 0x5b
+#define HIGH_START 0x100000000
+#define PAGE_BYTES 0x1000
+#define LARGE_PAGE_BYTES 0x200000
+#define PRESENT_WRITE 3
+#define LARGE 0x80
+/* Behind the image, in the last table of GUEST_VIRTUAL. */
+#define WINDOW (GUEST_VIRTUAL + 64 * PAGE_BYTES)
+#define WINDOW_ENTRY ((volatile uint64_t *)(GUEST_PML4 + 0x8000 + 64 * 8))
+#define PAGE_FAULT 14
+#define CODE64 0x18
+
 extern const char guest_old[], guest_new[], guest_functions_end[];
 
 /* How many of the values that it keeps in registers changed; *@ret_sum of all answers. */
@@ -59,6 +73,90 @@ static uint8_t in(uint16_t port)
 
 	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
 	return value;
+}
+
+/* --- a map of all RAM, and an interrupt table --- */
+
+static uint64_t read_clock(uint8_t index, int bytes)
+{
+	uint64_t value = 0;
+
+	for (int i = 0; i < bytes; i++) {
+		out(PORT_CLOCK_INDEX, (uint8_t)(index + i));
+		value |= (uint64_t)in(PORT_CLOCK) << 8 * i;
+	}
+	return value;
+}
+
+/* The table at @gpa, wherever that is, until the next one. */
+static volatile uint64_t *look_at(uint64_t gpa)
+{
+	*WINDOW_ENTRY = gpa | PRESENT_WRITE;
+	__asm__ volatile("invlpg (%0)" : : "r"(WINDOW) : "memory");
+	return (volatile uint64_t *)WINDOW;
+}
+
+static void clear_table(uint64_t gpa)
+{
+	volatile uint64_t *table = look_at(gpa);
+
+	for (int i = 0; i < 512; i++)
+		table[i] = 0;
+}
+
+/* Level-2 tables for [@start, @end), the first one at @tables and each further one below. */
+static void map_range(uint64_t level3, uint64_t tables, uint64_t start, uint64_t end)
+{
+	for (uint64_t gpa = start; gpa < end; gpa += LARGE_PAGE_BYTES) {
+		uint64_t table = tables - ((gpa - start) >> 30) * PAGE_BYTES;
+
+		if ((gpa & 0x3fffffff) == 0) {
+			clear_table(table);
+			look_at(level3)[gpa >> 30] = table | PRESENT_WRITE;
+		}
+		look_at(table)[(gpa >> 21) & 511] = gpa | PRESENT_WRITE | LARGE;
+	}
+}
+
+static void map_ram(void)
+{
+	uint64_t low_end = (16 << 20) + (read_clock(CLOCK_LOW, 2) << 16);
+	uint64_t high_end = HIGH_START + (read_clock(CLOCK_HIGH, 3) << 16);
+	uint64_t level3 = low_end - PAGE_BYTES;
+
+	clear_table(level3);
+	map_range(level3, level3 - PAGE_BYTES, 0, low_end);
+	map_range(level3, high_end - PAGE_BYTES, HIGH_START, high_end);
+	((volatile uint64_t *)GUEST_PML4)[(GUEST_LINEAR >> 39) & 511] = level3 | PRESENT_WRITE;
+	*WINDOW_ENTRY = 0;
+	__asm__ volatile("invlpg (%0)" : : "r"(WINDOW) : "memory");
+}
+
+/* Nobody is to come here. */
+static void on_fault(void)
+{
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+static void make_gates(void)
+{
+	volatile uint64_t *gate = (volatile uint64_t *)GUEST_IDT + 2 * PAGE_FAULT;
+	uint64_t handler = (uint64_t)on_fault;
+
+	gate[0] = (handler & 0xffff) | CODE64 << 16 | 0x8eULL << 40 |
+		  (handler >> 16 & 0xffff) << 48;
+	gate[1] = handler >> 32;
+}
+
+static void use_gates(void)
+{
+	const struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) descriptor = { PAGE_BYTES - 1, GUEST_LINEAR + GUEST_IDT };
+
+	__asm__ volatile("lidt %0" : : "m"(descriptor));
 }
 
 static void start_others(void)
@@ -158,6 +256,8 @@ void guest_main(uint32_t is_other)
 	for (int i = 0; i < GUEST_FUNCTIONS; i++)
 		functions[i] = (uint64_t)guest_old + (uint64_t)i * GUEST_FUNCTION_BYTES;
 	if (!is_other) {
+		map_ram();
+		make_gates();
 		box()->functions = (uint64_t)guest_old;
 		box()->replacements = (uint64_t)guest_new;
 		box()->round_start = (uint64_t)guest_round;
@@ -165,6 +265,7 @@ void guest_main(uint32_t is_other)
 		start_others();
 		__atomic_store_n(&box()->magic, GUEST_MAGIC, __ATOMIC_SEQ_CST);
 	}
+	use_gates();
 	box()->vcpus[id].apic_id = id;
 	__atomic_fetch_add(&box()->vcpu_count, 1, __ATOMIC_SEQ_CST);
 	run(id, functions);

@@ -13,6 +13,10 @@
 
 /* Page tables, 4 levels. */
 #define GUEST_PML4 0x200000
+/* All RAM, as Linux has it: tables at the end of RAM, of what is above 4 GiB at its end. */
+#define GUEST_LINEAR 0xffff888000000000
+/* A page with the interrupt table, in that map. */
+#define GUEST_IDT 0x500000
 /* Of each vCPU, by the order in which they came up. */
 #define GUEST_STACKS 0x300000
 #define GUEST_STACK_BYTES 0x1000

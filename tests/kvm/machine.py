@@ -33,6 +33,10 @@ def tool(name):
     return os.path.join(build_folder(), 'tests', 'kvm', name)
 
 
+def keeper_path():
+    return os.path.join(build_folder(), 'hv-patcher', 'hvpatch-keeper')
+
+
 @functools.lru_cache(maxsize=None)
 def missing():
     """What this host lacks to run the guest, or None."""
@@ -63,10 +67,9 @@ class Drive:
     """A keeper that is attached when asked to; see drive.c."""
 
     def __init__(self, path):
-        keeper = os.path.join(build_folder(), 'hv-patcher', 'hvpatch-keeper')
         self._process = subprocess.Popen([tool('kvm-drive'), path], stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, preexec_fn=die_with_parent,
-                                         env={**os.environ, 'HVPATCH_KEEPER': keeper})
+                                         env={**os.environ, 'HVPATCH_KEEPER': keeper_path()})
         self._buffer = b''
         self.take()
 
@@ -115,7 +118,7 @@ class Drive:
 class Machine:
     """QEMU with @vcpus vCPUs that are all up; two monitors: `qmp`, and `path` for a drive."""
 
-    def __init__(self, vcpus=4, *, smp=None, accel='kvm', arguments=(), memory='64'):
+    def __init__(self, vcpus=4, *, smp=None, accel='kvm', arguments=(), memory='64', reset=False):
         self.folder = tempfile.mkdtemp(prefix='hvpatch-kvm-')
         self.path = os.path.join(self.folder, 'qmp')
         self._vcpus = vcpus
@@ -123,7 +126,8 @@ class Machine:
         # Drives come and go; QEMU serves one at a time of each monitor.
         self.process = subprocess.Popen(
             [QEMU, '-accel', accel, '-m', memory, '-smp', smp or str(vcpus), '-nodefaults',
-             '-display', 'none', '-bios', tool('kvm-guest.bin'), '-no-reboot',
+             '-display', 'none', '-bios', tool('kvm-guest.bin'),
+             *([] if reset else ['-no-reboot']),
              '-qmp', f'unix:{self.path},server=on,wait=off',
              '-qmp', f'unix:{own},server=on,wait=off', *arguments],
             stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
@@ -165,6 +169,20 @@ class Machine:
 
     def drive(self):
         return Drive(self.path)
+
+    def drive_without_monitor(self):
+        return Drive(str(self.process.pid))
+
+    def run_tool(self, path, *arguments, timeout=60):
+        """Runs a program of the build with the keeper of the build."""
+        return subprocess.run([os.path.join(build_folder(), path), *arguments], text=True,
+                              capture_output=True, check=False, timeout=timeout,
+                              env={**os.environ, 'HVPATCH_KEEPER': keeper_path()})
+
+    def start_tool(self, path, *arguments):
+        return subprocess.Popen([os.path.join(build_folder(), path), *arguments], text=True,
+                                stdout=subprocess.PIPE, preexec_fn=die_with_parent,
+                                env={**os.environ, 'HVPATCH_KEEPER': keeper_path()})
 
     def thread_ids(self):
         return [vcpu['thread-id'] for vcpu in self.qmp.execute('query-cpus-fast')]

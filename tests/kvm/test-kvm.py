@@ -8,6 +8,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -395,6 +396,133 @@ def _():
         ask(drive, 'switch')
         finish_migration(machine, target)
         assert functions_over_there(target) == 0
+
+
+# --- without a monitor ---
+
+MEBIBYTE = 1 << 20
+# From 640 KiB to 1 MiB: no layout has it.
+LEGACY_BYTES = 0x60000
+
+
+def backend(name, megabytes):
+    return ('-object', f'memory-backend-ram,id={name},size={megabytes}M',
+            '-numa', f'node,memdev={name}')
+
+
+LAYOUTS = {
+    '64-megabytes': (64, ()),
+    '3-gigabytes-all-below': (3072, ()),
+    '3-gigabytes-q35-split': (3072, ('-machine', 'q35')),
+    '5-gigabytes-split': (5120, ()),
+    'memfd': (64, ('-object', 'memory-backend-memfd,id=ram,size=64M,share=on',
+                   '-machine', 'memory-backend=ram')),
+    'two-backends': (64, (*backend('m0', 32), *backend('m1', 32))),
+    'two-backends-split': (5120, (*backend('m0', 1024), *backend('m1', 4096))),
+    'many-more-mappings': (64, ('-device', 'VGA,vgamem_mb=64', '-device', 'ivshmem-plain,memdev=s',
+                                '-object', 'memory-backend-memfd,id=s,size=128M,share=on')),
+}
+
+
+def case_layout(name, megabytes, arguments):
+    @case(f'layout-{name}-SAME')
+    def _():
+        with Machine(2, memory=str(megabytes), arguments=arguments) as machine:
+            result = machine.run_tool('tests/tools/guess-ram', machine.path)
+            assert result.returncode == 0, result
+            assert f' bytes {megabytes * MEBIBYTE - LEGACY_BYTES} ' in result.stdout, result
+            assert machine.qmp.take_events() == []
+
+
+for layout, (size, options) in LAYOUTS.items():
+    case_layout(layout, size, options)
+
+
+@case('layout-own-split-UNSUPPORTED')
+def _():
+    with Machine(1, memory='2G', arguments=('-machine', 'max-ram-below-4g=1G')) as machine:
+        result = machine.run_tool('tests/tools/guess-ram', machine.path)
+        assert result.returncode == 2 and 'without the VM\'s monitor' in result.stderr, result
+
+
+@case('no-monitor-storm-and-switch-UNDISTURBED')
+def _():
+    with Machine(2) as machine, machine.drive_without_monitor() as drive:
+        ask(drive, 'attach')
+        storm(drive)
+        ask(drive, 'switch')
+        assert_runs(machine, drive)
+        ask(drive, 'unswitch')
+        assert_runs(machine, drive)
+        drive.ask('detach')
+        assert machine.qmp.take_events() == []
+
+
+@case('no-monitor-tool-gone-while-writing-UNDONE')
+def _():
+    with Machine(2) as machine:
+        with machine.drive_without_monitor() as drive:
+            ask(drive, 'attach')
+            ask(drive, 'begin')
+        with machine.drive_without_monitor() as drive:
+            assert_runs(machine, drive)
+            assert all(vcpu['new'] == 0 for vcpu in drive.ask('box')['vcpus'])
+
+
+@case('no-monitor-qemu-killed-VM_GONE')
+def _():
+    with Machine(2) as machine, machine.drive_without_monitor() as drive:
+        ask(drive, 'attach')
+        ask(drive, 'begin')
+        machine.process.kill()
+        machine.process.wait(60)
+        assert error_of(drive, 'commit').code == 'VM_GONE'
+
+
+@case('no-monitor-paused-BUSY')
+def _():
+    with Machine(2) as machine:
+        machine.qmp.execute('stop')
+        try:
+            machine.drive_without_monitor()
+            raise AssertionError('a paused VM is attached to')
+        except DriveError as error:
+            assert error.code == 'BUSY', error
+        assert machine.qmp.status() == 'paused'
+
+
+@case('no-monitor-reset-CONFLICT')
+def _():
+    with Machine(2, reset=True) as machine:
+        with machine.start_tool('tests/kvm/kvm-reset', str(machine.process.pid)) as program:
+            assert program.stdout.readline() == 'trapped\n'
+            machine.qmp.execute('system_reset', timeout=60)
+            assert program.stdout.readline() == 'CONFLICT the VM was reset\n'
+            program.wait(60)
+        with machine.drive_without_monitor() as drive:
+            assert_runs(machine, drive)
+
+
+def hvpatch_by_pid(machine, *arguments):
+    """What hvpatch ends with on a VM that is named by its process: status, code and message."""
+    result = machine.run_tool('hv-patcher/hvpatch', '--pid', str(machine.process.pid), '-o', 'json',
+                              *arguments)
+    said = json.loads(result.stdout)
+    return result.returncode, said['code'], said['message']
+
+
+@case('pid-option-LOOKED-AT-not-changed')
+def _():
+    with Machine(2) as machine:
+        # All is found but a kernel.
+        status, code, message = hvpatch_by_pid(machine, 'info')
+        assert (status, code) == (1, 'NOT_FOUND') and 'no Linux kernel' in message, message
+        status, code, message = hvpatch_by_pid(machine, 'revert', 'some_patch')
+        assert (status, code) == (3, 'UNSUPPORTED') and 'by a process alone' in message, message
+        assert machine.qmp.take_events() == []
+        machine.process.kill()
+        machine.process.wait(60)
+        assert hvpatch_by_pid(machine, 'info')[1] == 'VM_GONE'
 
 
 if __name__ == '__main__':

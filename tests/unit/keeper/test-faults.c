@@ -3,6 +3,7 @@
  * A keeper with a real QEMU when others do not behave: somebody stops, resumes,
  * resets or debugs the VM, the tool takes too long or talks nonsense.
  */
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "keeper/spawn.h"
@@ -303,6 +304,28 @@ static void test_no_program_NOT_FOUND(void)
 	close(null);
 }
 
+/* Nothing leads to a VM; then a process that is none. */
+static void test_no_monitor(void)
+{
+	int journal = memfd_create("journal", MFD_CLOEXEC);
+	const HvpKvmPlace place = { .pid = getpid(), .start_time = 1 };
+	g_autoptr(HvpKeeper) keeper = NULL;
+	g_autoptr(GError) error = NULL;
+
+	keeper = hvp_keeper_start(-1, journal, &error);
+	g_assert_no_error(error);
+	g_assert_false(hvp_keeper_attach(keeper, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+	g_clear_error(&error);
+	g_assert_false(hvp_keeper_adopt(keeper, NULL, 0, NULL, 0, NULL, 0, NULL, 0, false,
+					hvp_deadline_in(G_USEC_PER_SEC), &error));
+	g_clear_error(&error);
+	g_assert_true(hvp_keeper_use_kvm(keeper, &place, NULL));
+	g_assert_false(hvp_keeper_attach(keeper, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_VM_GONE);
+	close(journal);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -323,5 +346,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/faults/terminated-UNDONE", test_terminated_UNDONE);
 	g_test_add_func("/faults/garbage-from-the-tool", test_garbage_from_the_tool);
 	g_test_add_func("/faults/no-program", test_no_program_NOT_FOUND);
+	g_test_add_func("/faults/no-monitor-no-place-INVALID_ARGUMENT", test_no_monitor);
 	return g_test_run();
 }

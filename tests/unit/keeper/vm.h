@@ -22,6 +22,7 @@
 #include "keeper/journal.h"
 #include "vm/access.h"
 #include "vm/machine.h"
+#include "vm/qemu-ram.h"
 #include "vm/qmp.h"
 
 #define BUDGET_USEC (5 * G_USEC_PER_SEC)
@@ -267,7 +268,7 @@ static inline void vm_boot(Vm *vm, const char *option, const char *value)
 	if (vm->pid == 0)
 		vm_exec(vm, option, value);
 	vm->side = vm_connect(vm, "side.sock");
-	vm->ram = hvp_ram_query(vm->side, vm_soon(), &error);
+	vm->ram = hvp_qemu_ram_query(vm->side, vm_soon(), &error);
 	g_assert_no_error(error);
 }
 
