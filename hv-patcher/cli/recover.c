@@ -42,7 +42,7 @@ bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error)
 	hvp_cli_progress_end(&progress);
 	if (!ok)
 		return false;
-	done = recovery ? hvp_transaction_describe_recovery(recovery) : g_strdup("");
+	done = recovery ? hvp_recovery_describe(recovery) : g_strdup("");
 	show(cli, done);
 	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
 	return true;

@@ -208,7 +208,7 @@ static bool recover(Revert *self, bool *ret_done, GError **error)
 	    g_strcmp0(recovery->patch, self->name) != 0 || !is_unloaded_by_now(self))
 		return true;
 	self->result->kind = HVP_RESULT_REVERTED;
-	self->result->message = hvp_transaction_describe_recovery(recovery);
+	self->result->message = hvp_recovery_describe(recovery);
 	*ret_done = true;
 	return true;
 }

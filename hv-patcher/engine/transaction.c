@@ -446,32 +446,6 @@ static bool clean_guest(HvpTransaction *self, const HvpJournalState *state, GErr
 	       drop_pins(self, error);
 }
 
-void hvp_transaction_free_recovery(HvpRecovery *self)
-{
-	if (self == NULL)
-		return;
-	g_free(self->operation);
-	g_free(self->patch);
-	g_free(self);
-}
-
-static HvpRecovery *recovery_new(const HvpJournalState *state)
-{
-	HvpRecovery *self = g_new0(HvpRecovery, 1);
-
-	self->operation = g_strdup(g_hash_table_lookup(state->begin, "operation"));
-	self->patch = g_strdup(g_hash_table_lookup(state->begin, "patch"));
-	self->finished = state->committed;
-	return self;
-}
-
-char *hvp_transaction_describe_recovery(const HvpRecovery *self)
-{
-	return g_strdup_printf(
-		"an interrupted %s of %s was %s", self->operation ? self->operation : "operation",
-		self->patch ? self->patch : "a patch", self->finished ? "finished" : "rolled back");
-}
-
 /* Leaves a started keeper, so that the VM is as its owner knows it, and takes the monitor back. */
 static bool leave(HvpTransaction *self, GError **error)
 {
@@ -588,7 +562,7 @@ static bool recover(HvpTransaction *self, const HvpOptions *options, HvpRecovery
 		g_prefix_error(error, "recovering: ");
 		return false;
 	}
-	*ret_recovery = recovery_new(state);
+	*ret_recovery = hvp_recovery_new(state);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include "engine/loader.h"
 #include "engine/oracle.h"
 #include "engine/options.h"
+#include "engine/recovery.h"
 #include "engine/result.h"
 
 typedef struct {
@@ -75,19 +76,6 @@ bool hvp_transaction_pin_objects(HvpTransaction *self, const HvpOptions *options
 bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
 			    const HvpKlpPatch *patch, const char *name, HvpGva module,
 			    gint64 *longest_usec, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/* What an interrupted operation was, and what became of it. */
-typedef struct {
-	char *operation; /* "apply", "revert", "look" */
-	char *patch;	 /* its name */
-	bool finished;	 /* its switch had been decided: it was finished, else rolled back */
-} HvpRecovery;
-
-void hvp_transaction_free_recovery(HvpRecovery *self);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpRecovery, hvp_transaction_free_recovery)
-
-/* For people: "an interrupted apply of X was rolled back". */
-char *hvp_transaction_describe_recovery(const HvpRecovery *self);
 
 /*
  * Frees a transaction (NULL: it is closed already) on @target whose keeper rolled back what was
