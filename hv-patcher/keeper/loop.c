@@ -107,9 +107,12 @@ static void on_monitor(HvpSession *self)
 /* The answer to a question of ours may have come behind the event. */
 static void take_resets(HvpSession *self)
 {
-	guint64 resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	guint64 resets;
 
-	if (self->vcpus.backend == NULL || self->vcpus.stopped || resets == self->resets)
+	if (self->qmp == NULL || self->vcpus.backend == NULL || self->vcpus.stopped)
+		return;
+	resets = hvp_qmp_get_event_count(self->qmp, HVP_QMP_EVENT_RESET);
+	if (resets == self->resets)
 		return;
 	self->resets = resets;
 	hvp_home_end_reset(self);

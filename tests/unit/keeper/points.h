@@ -8,7 +8,7 @@
 #define ROUND_INSTRUCTIONS 12U
 #define TURN_INSTRUCTIONS 2U
 #define MEASURE_MSEC 30U
-#define LONG_CALL_MSEC 200U
+#define CALL_MSEC 200U
 
 G_GNUC_UNUSED static const HvpKeeperWrite patch = { { GUEST_PATCHED_BYTE }, 1, { 1 }, { 2 } };
 G_GNUC_UNUSED static const HvpKeeperHook hook = { { GUEST_CALLEE_CALL }, 5, 0xdead };
@@ -51,15 +51,15 @@ static inline void stop_vm(Vm *vm)
 	CHECK(hvp_keeper_stop(vm->keeper, BUDGET_USEC, &stop, &error));
 }
 
-/* Turns of GUEST_SLOW for a fifth of a second or so: guests' speeds differ a thousandfold. */
+/* Turns of GUEST_SLOW for about that time: guests' speeds differ a thousandfold. */
 static inline guint64 long_call(const Vm *vm)
 {
 	guint64 rounds = vm_peek(vm, GUEST_COUNTERS);
 
 	g_usleep(MEASURE_MSEC * 1000);
 	rounds = vm_peek(vm, GUEST_COUNTERS) - rounds;
-	return MAX(rounds, 1) * ROUND_INSTRUCTIONS / TURN_INSTRUCTIONS * LONG_CALL_MSEC /
-	       MEASURE_MSEC;
+	return MAX(rounds, 1) * ROUND_INSTRUCTIONS / TURN_INSTRUCTIONS *
+	       (vm->call_msec ? vm->call_msec : CALL_MSEC) / MEASURE_MSEC;
 }
 
 static inline void go_to_borrowing(Vm *vm, Point point)

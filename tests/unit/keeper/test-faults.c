@@ -320,7 +320,7 @@ static void test_no_monitor(void)
 	g_assert_false(hvp_keeper_adopt(keeper, NULL, 0, NULL, 0, NULL, 0, NULL, 0, false,
 					hvp_deadline_in(G_USEC_PER_SEC), &error));
 	g_clear_error(&error);
-	g_assert_true(hvp_keeper_use_kvm(keeper, &place, NULL));
+	CHECK(hvp_keeper_use_kvm(keeper, &place, &error));
 	g_assert_false(hvp_keeper_attach(keeper, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_VM_GONE);
 	close(journal);

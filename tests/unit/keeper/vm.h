@@ -35,6 +35,7 @@ typedef struct {
 	int journal_fd;
 	HvpKeeper *keeper;
 	bool uses_spins; /* once it is attached */
+	guint call_msec; /* how long a long call is; 0: as usual */
 } Vm;
 
 static inline bool vm_is_kvm(void)
