@@ -380,7 +380,8 @@ static bool back_out(Apply *self, GError **error)
 			       reason->message);
 		return false;
 	}
-	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options,
+				       error) == HVP_TRANSACTION_FINISHED;
 }
 
 static bool run_post_patch(Apply *self, GError **error)
@@ -508,7 +509,7 @@ static bool run(Apply *self, GError **error)
 	if (read_older(self, error))
 		return transact(self, error);
 	/* Nothing was begun that could be finished. */
-	(void)!hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
 	return false;
 }
 

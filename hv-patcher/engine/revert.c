@@ -139,24 +139,35 @@ static bool stay(Revert *self, bool callbacks_ran, GError **error)
 	    !run_callbacks(self, HVP_KLP_POST_PATCH, &reason))
 		g_prefix_error(error, "(its post_patch callbacks did not run again: %s) ",
 			       reason->message);
-	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, error);
+	return hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options,
+				       error) == HVP_TRANSACTION_FINISHED;
 }
 
-/* A pause that took too long cut only a call off: recovering has tried once more. */
 static bool is_unloaded_by_now(Revert *self)
 {
 	return hvp_target_refresh_modules(self->target, NULL) &&
 	       hvp_modules_find(self->target->modules, self->name) == NULL;
 }
 
-/* The journal stays open, so that recover, or the next command, does what is left to do. */
-static void leave_rest(Revert *self, GError **reason)
+/*
+ * The module is not unloaded. A pause that took too long, or a keeper that died, cut only a call
+ * off: recovering tries once more. True: then it is. Else the journal stays open, so that recover,
+ * or the next command, does what is left to do.
+ */
+static bool unload_again(Revert *self, GError **reason)
 {
-	if (!hvp_transaction_is_undone(self->transaction, *reason))
+	if (!hvp_transaction_is_undone(self->transaction, *reason)) {
 		g_clear_pointer(&self->transaction, hvp_transaction_free);
-	else if (hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options,
-					 reason))
+		return false;
+	}
+	if (hvp_transaction_abandon(g_steal_pointer(&self->transaction), self->options, reason) ==
+	    HVP_TRANSACTION_OPEN)
+		return false;
+	if (is_unloaded_by_now(self))
+		return true;
+	if (*reason == NULL)
 		hvp_error_set(reason, HVP_ERROR_UNDONE, "the keeper ended");
+	return false;
 }
 
 /* Unloads the module, unless the guest's owner has switched that off since: then it stays, unused.
@@ -174,16 +185,15 @@ static bool put_away(Revert *self, GError **error)
 							self->name);
 	else if (!hvp_transaction_unload(self->transaction, self->options, self->applied->klp,
 					 self->name, self->applied->module,
-					 &self->result->longest_pause_usec, &reason))
-		leave_rest(self, &reason);
+					 &self->result->longest_pause_usec, &reason) &&
+		 unload_again(self, &reason))
+		return true;
 	if (reason == NULL) {
 		if (hvp_transaction_close(g_steal_pointer(&self->transaction), error))
 			return true;
 		g_prefix_error(error, "the old code is in force, but: ");
 		return false;
 	}
-	if (is_unloaded_by_now(self))
-		return true;
 	g_propagate_prefixed_error(error, g_steal_pointer(&reason),
 				   "the old code is in force, but the module is not unloaded (run "
 				   "hvpatch recover): ");

@@ -658,37 +658,40 @@ bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
 }
 
 /* A keeper that died may have decided the switch, and the tool did not hear of it. */
-static bool recover_lost(HvpTransaction *self, const HvpOptions *options, bool *ret_clean,
-			 GError **reason, GError **error)
+static HvpTransactionEnd recover_lost(HvpTransaction *self, const HvpOptions *options,
+				      GError **reason, GError **error)
 {
 	bool was_lost = hvp_keeper_is_lost(self->keeper);
 	g_autoptr(HvpRecovery) recovery = NULL;
 
-	*ret_clean = hvp_transaction_recover_undone(self, self->target, options, &recovery, reason);
-	if (!*ret_clean || !was_lost)
-		return false;
+	if (!hvp_transaction_recover_undone(self, self->target, options, &recovery, reason))
+		return HVP_TRANSACTION_OPEN;
+	if (!was_lost)
+		return HVP_TRANSACTION_LEFT;
 	g_clear_error(error);
-	return (recovery != NULL && recovery->finished) ||
-	       hvp_error_set(error, HVP_ERROR_UNDONE, "the keeper ended; rolled back and resumed");
+	if (recovery != NULL && recovery->finished)
+		return HVP_TRANSACTION_FINISHED;
+	hvp_error_set(error, HVP_ERROR_UNDONE, "the keeper ended; rolled back and resumed");
+	return HVP_TRANSACTION_LEFT;
 }
 
-bool hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options, GError **error)
+HvpTransactionEnd hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options,
+					  GError **error)
 {
 	g_autoptr(GError) reason = NULL;
-	bool clean = true, finished = false;
+	HvpTransactionEnd end = HVP_TRANSACTION_OPEN;
 
-	if (hvp_transaction_is_undone(self, *error)) {
-		finished = recover_lost(self, options, &clean, &reason, error);
-	} else if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_VM_GONE) ||
-		   g_error_matches(*error, HVP_ERROR, HVP_ERROR_INCONSISTENT)) {
+	if (hvp_transaction_is_undone(self, *error))
+		end = recover_lost(self, options, &reason, error);
+	else if (g_error_matches(*error, HVP_ERROR, HVP_ERROR_VM_GONE) ||
+		 g_error_matches(*error, HVP_ERROR, HVP_ERROR_INCONSISTENT))
 		hvp_transaction_free(self);
-	} else {
-		clean = hvp_transaction_close(self, &reason);
-	}
-	if (!clean)
+	else if (hvp_transaction_close(self, &reason))
+		end = HVP_TRANSACTION_LEFT;
+	if (reason != NULL)
 		g_prefix_error(error, "(leaving was not clean: %s; run hvpatch recover) ",
 			       reason->message);
-	return finished;
+	return end;
 }
 
 HvpBorrow *hvp_transaction_borrow(HvpTransaction *self, const HvpOptions *options, GError **error)

@@ -39,14 +39,20 @@ bool hvp_transaction_close(HvpTransaction *self, GError **error) G_GNUC_WARN_UNU
 void hvp_transaction_free(HvpTransaction *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpTransaction, hvp_transaction_free)
 
+/* What became of a transaction that failed on its way. */
+typedef enum {
+	HVP_TRANSACTION_LEFT,	  /* nothing of it is left */
+	HVP_TRANSACTION_FINISHED, /* a keeper that died had decided the switch: all is finished */
+	HVP_TRANSACTION_OPEN,	  /* its journal is: recover has the rest */
+} HvpTransactionEnd;
+
 /*
  * Ends a transaction that failed before anything was switched, and frees it: closes it where the
- * keeper is still there, recovers where it rolled back by itself or died, and adds to *@error where
- * that was not clean. True, with *@error cleared: a keeper that died had decided the switch, and
- * all is finished.
+ * keeper is still there, recovers where it rolled back by itself or died. Adds to *@error where
+ * that was not clean, and clears it where all is finished.
  */
-bool hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options,
-			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+HvpTransactionEnd hvp_transaction_abandon(HvpTransaction *self, const HvpOptions *options,
+					  GError **error);
 
 /* Whether @error, of @self, is one after which hvp_transaction_recover_undone goes on. */
 bool hvp_transaction_is_undone(const HvpTransaction *self, const GError *error);
