@@ -281,10 +281,12 @@ def _(guest):
 
 # --- what happens to domains ---
 
-@suite.case('reset-CORRECTED')
+@suite.case('reboot-CORRECTED')
 def _(guest):
     apply(guest)
-    virsh('reset', guest.name)
+    virsh('reboot', guest.name, '--mode', 'acpi')
+    # What a guest does about its power button.
+    guest.check('(sleep 0.2; poweroff -f) >/dev/null 2>&1 &')
     guest.wait_rebooted()
     assert guest.noted() != [] and status_of(guest) == []
     assert guest.metadata() is None and not guest.patched()
@@ -432,27 +434,6 @@ def _(guest):
         assert guest.metadata() is None and not guest.patched()
 
 
-@suite.case('watch-restore-snapshot-TOLD')
-def _(guest):
-    virsh('snapshot-create-as', guest.name, 'unpatched')
-    with Watch() as watch:
-        watch.wait('patches', [])
-        apply(guest)
-        _, count = watch.wait('patches', [NAME])
-        virsh('save', guest.name, guest.path('watched'))
-        _, count = watch.wait('left', None, count)
-        virsh('restore', guest.path('watched'))
-        guest.reconnect()
-        _, count = watch.wait('restored', None, count)
-        _, count = watch.wait('patches', [NAME], count)
-        virsh('snapshot-revert', guest.name, 'unpatched')
-        guest.reconnect()
-        _, count = watch.wait('reverted', None, count)
-        _, count = watch.wait('patches', [], count)
-        assert not guest.patched() and guest.metadata() is None
-        assert [finding['event'] for finding in watch.said].count('reverted') == 1, watch.said
-
-
 @suite.case('watch-reapply-APPLIED')
 def _(guest):
     assert installed(guest, 'install', guest.module(NAME)) == [NAME]
@@ -460,10 +441,10 @@ def _(guest):
         _, count = watch.wait('applied', [NAME])
         assert guest.patched()
         _, count = watch.wait('patches', [NAME], count)
-        # Nobody tells of a reset while the daemon is away.
+        # Its kernel panics and it reboots; nobody tells of that while the daemon is away.
         daemon.kill()
         _, count = watch.wait('disconnected', None, count)
-        guest.qmp.execute('system_reset')
+        guest.crash()
         guest.wait_rebooted()
         daemon.start()
         _, count = watch.wait('connected', None, count)
@@ -495,20 +476,7 @@ def uninstall(guest):
     assert guest.metadata() is None and not guest.patched()
 
 
-@suite.case('watch-reboot-APPLIED')
-def _(guest):
-    installed(guest, 'install', guest.module(NAME))
-    with Watch('--reapply') as watch:
-        _, count = watch.wait('patches', [NAME])
-        virsh('reboot', guest.name, '--mode', 'acpi')
-        # What a guest does about its power button.
-        guest.check('(sleep 0.2; poweroff -f) >/dev/null 2>&1 &')
-        guest.wait_rebooted()
-        reapplied(guest, watch, 'rebooted', [NAME], count)
-    uninstall(guest)
-
-
-@suite.case('watch-destroyed-started-and-new-APPLIED')
+@suite.case('watch-destroyed-started-APPLIED')
 def _(guest):
     installed(guest, 'install', guest.module(NAME))
     with Watch('--reapply') as watch:
@@ -516,10 +484,32 @@ def _(guest):
         virsh('destroy', guest.name)
         _, count = watch.wait('stopped', [NAME], count)
         guest.start()
-        count = reapplied(guest, watch, 'started', None, count)
+        reapplied(guest, watch, 'started', None, count)
         assert guest.noted()[0]['by'] == 'root' and len(guest.noted('installed')) == 1
-        uninstall(guest)
-        _, count = watch.wait('patches', [], count)
+    uninstall(guest)
+
+
+@suite.case('watch-crash-and-new-domain-APPLIED')
+def _(guest):
+    installed(guest, 'install', guest.module(NAME))
+    with Watch('--reapply') as watch:
+        _, count = watch.wait('patches', [NAME])
+        # libvirt hears of the panic and starts it again,
+        virsh('set-lifecycle-action', guest.name, 'crash', 'restart', '--live')
+        guest.load_panic_driver()
+        guest.crash()
+        guest.wait_rebooted()
+        _, count = watch.wait('crashed', [NAME], count)
+        count = reapplied(guest, watch, 'rebooted', [], count)
+        # or keeps it for a look at it.
+        virsh('set-lifecycle-action', guest.name, 'crash', 'preserve', '--live')
+        guest.load_panic_driver()
+        guest.crash()
+        guest.wait_state('crashed')
+        _, count = watch.wait('crashed', [NAME], count)
+        result = guest.hvpatch('revert', NAME)
+        assert (result.status, result.json['code']) == (REFUSED, 'CONFLICT'), result
+        assert guest.hvpatch('uninstall', NAME).status == DONE
         # Its end is seen later, where nobody was there to tell.
         daemon.kill()
         _, count = watch.wait('disconnected', None, count)
@@ -527,42 +517,12 @@ def _(guest):
         daemon.start()
         _, count = watch.wait('stopped', [], count)
         virsh('undefine', guest.name, '--snapshots-metadata')
-        # A domain that it never saw.
+        # A domain that the watch never saw.
         guest.name, guest.uuid = guest.name + '-new', str(uuid.uuid4())
         guest.define()
         installed(guest, 'install', guest.module(NAME))
         guest.start()
         reapplied(guest, watch, 'started', None, count)
-    uninstall(guest)
-
-
-@suite.case('watch-crash-APPLIED')
-def _(guest):
-    installed(guest, 'install', guest.module(NAME))
-    with Watch('--reapply') as watch:
-        _, count = watch.wait('patches', [NAME])
-        # Without a driver the guest reboots by itself.
-        guest.crash()
-        guest.wait_rebooted()
-        count = reapplied(guest, watch, 'rebooted', [NAME], count)
-        # With one, libvirt decides. Kept for a look at it:
-        guest.load_panic_driver()
-        guest.crash()
-        guest.wait_state('crashed')
-        _, count = watch.wait('crashed', [NAME], count)
-        result = guest.hvpatch('revert', NAME)
-        assert (result.status, result.json['code']) == (REFUSED, 'CONFLICT'), result
-        virsh('destroy', guest.name)
-        guest.start()
-        count = reapplied(guest, watch, 'started', None, count)
-        # Started again:
-        virsh('set-lifecycle-action', guest.name, 'crash', 'restart', '--live')
-        guest.load_panic_driver()
-        guest.crash()
-        guest.wait_rebooted()
-        _, count = watch.wait('crashed', [NAME], count)
-        reapplied(guest, watch, 'rebooted', [], count)
-        virsh('set-lifecycle-action', guest.name, 'crash', 'preserve', '--live')
     uninstall(guest)
 
 
@@ -572,9 +532,19 @@ def _(guest):
     installed(guest, 'install', guest.module(NAME))
     with Watch('--reapply') as watch:
         _, count = watch.wait('patches', [NAME])
+        virsh('save', guest.name, guest.path('watched'))
+        _, count = watch.wait('left', None, count)
+        virsh('restore', guest.path('watched'))
+        guest.reconnect()
+        _, count = watch.wait('restored', None, count)
+        _, count = watch.wait('patches', [NAME], count)
         virsh('snapshot-revert', guest.name, 'clean')
         guest.reconnect()
-        count = reapplied(guest, watch, 'reverted', None, count)
+        _, count = watch.wait('reverted', None, count)
+        _, count = watch.wait('patches', [], count)
+        _, count = watch.wait('applied', [NAME], count)
+        _, count = watch.wait('patches', [NAME], count)
+        assert guest.patched() and [item['name'] for item in guest.noted()] == [NAME]
         revert(guest)
         _, count = watch.wait('patches', [], count)
         virsh('managedsave', guest.name)
@@ -582,6 +552,9 @@ def _(guest):
         virsh('start', guest.name)
         guest.reconnect()
         reapplied(guest, watch, 'restored', None, count)
+        assert [finding['event'] for finding in watch.said].count('reverted') == 1, watch.said
+        # What was in force when it came back was not applied again.
+        assert [finding['event'] for finding in watch.said].count('applied') == 3, watch.said
     uninstall(guest)
 
 
