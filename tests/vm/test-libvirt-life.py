@@ -419,6 +419,18 @@ def _(guest):
     os.rmdir(signal)
 
 
+@suite.case('watch-reader-gone-ENDS')
+def _(guest):
+    with subprocess.Popen([hvpatch_path(), '-d', guest.name, '-o', 'json', 'watch'],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=die_with_parent) as watch:
+        assert json.loads(watch.stdout.readline())['patches'] == []
+        watch.stdout.close()
+        with guest.applied(NAME):
+            said = watch.stderr.read()
+        assert (watch.wait(), said) == (DONE, '')
+
+
 @suite.case('watch-reset-GONE')
 def _(guest):
     with Watch() as watch:
