@@ -285,7 +285,7 @@ def _(guest):
 def _(guest):
     apply(guest)
     virsh('reboot', guest.name, '--mode', 'acpi')
-    # What a guest does about its power button.
+    # Nobody in this guest listens to its power button.
     guest.check('(sleep 0.2; poweroff -f) >/dev/null 2>&1 &')
     guest.wait_rebooted()
     assert guest.noted() != [] and status_of(guest) == []
