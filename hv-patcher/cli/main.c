@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,15 +101,24 @@ static bool reserve_streams(void)
 	return fd >= 0 && close(fd) == 0;
 }
 
+/* By the pipe itself: what the first write that failed said is forgotten by now. */
+static bool has_reader_left(void)
+{
+	struct pollfd output = { .fd = STDOUT_FILENO };
+
+	return poll(&output, 1, 0) > 0 && (output.revents & POLLERR) != 0;
+}
+
 /* A full disk must not look like success; a reader that has seen enough may go. */
 static int finish_output(int exit_status)
 {
 	errno = 0;
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return exit_status;
-	if (errno == EPIPE)
+	if (errno == EPIPE || has_reader_left())
 		return exit_status;
-	fprintf(stderr, "hvpatch: the output could not be written: %s\n", g_strerror(errno));
+	fprintf(stderr, "hvpatch: the output could not be written: %s\n",
+		errno ? g_strerror(errno) : "a write failed");
 	return exit_status ? exit_status : 1;
 }
 

@@ -160,6 +160,7 @@ HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 {
 	if (!hvp_libvirt_check_reachable(libvirt, error) ||
 	    !hvp_libvirt_domain_check_active(domain, error) ||
+	    !hvp_libvirt_domain_check_has_arrived(domain, error) ||
 	    (cli->command->is_changing && !hvp_libvirt_domain_check_no_job(domain, error)))
 		return NULL;
 	return set_up_vm(cli, open_active_domain(cli, libvirt, domain, error), error);

@@ -148,6 +148,14 @@ static void want_look(Followed *domain, const HvpRule *rule, bool is_new)
 	domain->apply = domain->apply || rule->apply || is_new;
 }
 
+/* There is no kernel that runs. */
+static void want_nothing(Follow *self, Followed *domain)
+{
+	drop_child(self, domain);
+	domain->look = domain->apply = domain->check_lost = false;
+	g_clear_pointer(&domain->queue, g_ptr_array_unref);
+}
+
 static void follow_rule(Follow *self, Followed *domain, const HvpRule *rule, bool is_new)
 {
 	/* libvirt tells some things twice. */
@@ -166,10 +174,12 @@ static void follow_rule(Follow *self, Followed *domain, const HvpRule *rule, boo
 		want_look(domain, rule, is_new);
 	else if (rule->hurry && domain->look)
 		domain->due = hvp_deadline_in(SETTLE_USEC);
-	if (!rule->forget)
-		return;
-	drop_child(self, domain);
-	g_ptr_array_remove(self->all, domain);
+	else if (rule->gone)
+		want_nothing(self, domain);
+	if (rule->forget) {
+		drop_child(self, domain);
+		g_ptr_array_remove(self->all, domain);
+	}
 }
 
 static void on_happened(gpointer data, HvpDomainEvent event, const char *uuid, const char *name)

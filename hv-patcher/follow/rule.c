@@ -16,6 +16,7 @@ static const HvpRule rules[HVP_DOMAIN_EVENT_COUNT] = {
 	[HVP_DOMAIN_EVENT_RESUMED] = { .hurry = true },
 	[HVP_DOMAIN_EVENT_REBOOTED] = { "rebooted", .gone = true, .look = true, .apply = true },
 	/* It may be preserved for a look at it: by people, there is nothing to patch. */
+	[HVP_DOMAIN_EVENT_PANICKED] = { "crashed", .gone = true },
 	[HVP_DOMAIN_EVENT_CRASHED] = { "crashed", .gone = true, .forget = true },
 	[HVP_DOMAIN_EVENT_STOPPED] = { "stopped", .gone = true, .forget = true },
 	[HVP_DOMAIN_EVENT_MIGRATED_OUT] = { "left", .forget = true },

@@ -11,7 +11,8 @@ typedef enum {
 	HVP_DOMAIN_EVENT_REWOUND,     /* goes on from a snapshot; said behind a restore, too */
 	HVP_DOMAIN_EVENT_RESUMED,     /* it goes on */
 	HVP_DOMAIN_EVENT_REBOOTED,    /* its machine was reset */
-	HVP_DOMAIN_EVENT_CRASHED,
+	HVP_DOMAIN_EVENT_PANICKED,     /* its kernel; kept, or started again in a moment */
+	HVP_DOMAIN_EVENT_CRASHED,      /* and was ended for that, or QEMU was */
 	HVP_DOMAIN_EVENT_STOPPED,      /* it has no memory any more */
 	HVP_DOMAIN_EVENT_MIGRATED_OUT, /* its memory is elsewhere, or in a file */
 	HVP_DOMAIN_EVENT_NOTED,	       /* somebody wrote its metadata */

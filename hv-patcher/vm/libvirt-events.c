@@ -72,7 +72,7 @@ static HvpDomainEvent event_of(int lifecycle, int detail)
 		return detail == VIR_DOMAIN_EVENT_SUSPENDED_FROM_SNAPSHOT ? HVP_DOMAIN_EVENT_REWOUND
 									  : HVP_DOMAIN_EVENT_OTHER;
 	case VIR_DOMAIN_EVENT_CRASHED:
-		return HVP_DOMAIN_EVENT_CRASHED;
+		return HVP_DOMAIN_EVENT_PANICKED;
 	default:
 		return HVP_DOMAIN_EVENT_OTHER;
 	}

@@ -14,6 +14,7 @@
 #define MAX_NAME_BYTES 128
 #define MAX_COMMAND_LINE_BYTES (1U << 20)
 #define MAX_DOMAINS 100000
+#define NO_JOB (-1)
 #define CONNECT_USEC (10 * G_USEC_PER_SEC)
 #define MAX_XML_BYTES (16U << 20)
 #define SYSTEM_FOLDER "/run/libvirt/qemu"
@@ -456,23 +457,58 @@ static const char *ram_operation(int operation)
 		       : names[VIR_DOMAIN_JOB_OPERATION_UNKNOWN];
 }
 
-bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self, GError **error)
+/* Which job runs, of VIR_DOMAIN_JOB_OPERATION_*; NO_JOB. */
+static bool read_operation(const HvpLibvirtDomain *self, int *ret_operation, GError **error)
 {
 	int type = VIR_DOMAIN_JOB_NONE, count = 0;
 	int operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
 	virTypedParameterPtr parameters = NULL;
-	const char *job;
 
-	if (virDomainGetJobStats(self->domain, &type, &parameters, &count, 0) < 0)
-		return hvp_libvirt_set_domain_error(self, error);
+	if (virDomainGetJobStats(self->domain, &type, &parameters, &count, 0) < 0) {
+		/* "migration statistics are available only on the source host" */
+		if (virGetLastErrorCode() != VIR_ERR_OPERATION_UNSUPPORTED)
+			return hvp_libvirt_set_domain_error(self, error);
+		*ret_operation = VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN;
+		return true;
+	}
 	(void)virTypedParamsGetInt(parameters, count, VIR_DOMAIN_JOB_OPERATION, &operation);
 	virTypedParamsFree(parameters, count);
-	job = type == VIR_DOMAIN_JOB_NONE ? NULL : ram_operation(operation);
+	*ret_operation = type == VIR_DOMAIN_JOB_NONE ? NO_JOB : operation;
+	return true;
+}
+
+bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self, GError **error)
+{
+	int operation = NO_JOB;
+	const char *job;
+
+	if (!read_operation(self, &operation, error))
+		return false;
+	job = operation == NO_JOB ? NULL : ram_operation(operation);
 	return job == NULL ||
 	       hvp_error_set(error, HVP_ERROR_BUSY,
 			     "libvirt is at it: %s; a write now could be lost; try again when it "
 			     "is over",
 			     job);
+}
+
+bool hvp_libvirt_domain_check_has_arrived(const HvpLibvirtDomain *self, GError **error)
+{
+	int operation = NO_JOB;
+
+	if (!read_operation(self, &operation, error))
+		return false;
+	switch (operation) {
+	case VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN:
+	case VIR_DOMAIN_JOB_OPERATION_RESTORE:
+	case VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT:
+		return hvp_error_set(error, HVP_ERROR_BUSY,
+				     "libvirt is at it: %s; not all of the memory is there yet; "
+				     "try again when it is over",
+				     ram_operation(operation));
+	default:
+		return true;
+	}
 }
 
 /* --- the process --- */

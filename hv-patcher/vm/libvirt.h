@@ -91,6 +91,13 @@ bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self,
 				     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Whether no job of libvirt still brings its RAM here: migration in, restore, revert to a snapshot.
+ * BUSY, naming it: what can be read is not what the guest has.
+ */
+bool hvp_libvirt_domain_check_has_arrived(const HvpLibvirtDomain *self,
+					  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Whether @pid is its QEMU, as this host has it: by the UUID on its command line, and by
  * libvirt's own pid file where that can be read. CONFLICT.
  */

@@ -18,8 +18,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from xml.sax.saxutils import escape
@@ -42,9 +44,11 @@ CONFIGURATION = {
                                'cgroup_controllers = []\nnamespaces = []\n'
                                'stdio_handler = "file"\n'),
 }
-# The driver looks these up, configured or not.
-ACCOUNTS = {'/etc/passwd': 'libvirt-qemu:x:64055:64055::/nonexistent:/bin/false\n',
-            '/etc/group': 'libvirt-qemu:x:64055:\nlibvirt:x:64056:\n'}
+OTHER_NAME, OTHER_UUID = 'hvp-other-host', '6f1d3a52-0000-4000-8000-000000000002'
+# The driver looks these up, configured or not; and hosts that migrate each other's name.
+ADDITIONS = {'/etc/passwd': 'libvirt-qemu:x:64055:64055::/nonexistent:/bin/false\n',
+             '/etc/group': 'libvirt-qemu:x:64055:\nlibvirt:x:64056:\n',
+             '/etc/hosts': f'127.0.0.1 {socket.gethostname()} {OTHER_NAME}\n'}
 LOG = '/var/log/libvirt/libvirtd.log'
 PID_FILE = '/run/libvirt/libvirtd.pid'
 DAEMON_SECONDS = 60
@@ -93,20 +97,23 @@ def virsh(*arguments, check=True, uri=URI, timeout=60):
 
 
 class Daemon:
-    """The libvirtd of the namespace."""
+    """The libvirtd of the namespace, or of another host (enter: how to run a program there)."""
 
-    def __init__(self):
+    def __init__(self, enter=(), log=LOG):
         self._process = None
+        self._enter, self._log = enter, log
 
     def start(self):
-        with open(LOG, 'a') as log:
-            self._process = subprocess.Popen(['/usr/sbin/libvirtd', '--pid-file', PID_FILE],
-                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with open(self._log, 'a') as log:
+            self._process = subprocess.Popen(
+                [*self._enter, '/usr/sbin/libvirtd', '--pid-file', PID_FILE],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + DAEMON_SECONDS
-        while subprocess.run(['virsh', '-q', '-c', URI, 'list'], stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        while subprocess.run([*self._enter, 'virsh', '-q', '-c', URI, 'list'],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             check=False).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > deadline:
-                with open(LOG, errors='replace') as log:
+                with open(self._log, errors='replace') as log:
                     lines = log.read().splitlines()[-2:]
                 raise Skip('libvirtd does not run here: ' + ' | '.join(lines))
             time.sleep(0.05)
@@ -128,6 +135,65 @@ class Daemon:
 
 
 daemon = Daemon()
+
+
+class OtherHost:
+    """A second host as far as libvirt and hvpatch can tell: mounts, processes and a name of its
+    own, libvirt's and hvpatch's folders empty, a libvirtd. Files elsewhere are those of this one.
+
+    root: where its files are seen from here; enter: how to run a program there; folder: one that
+    both have."""
+
+    def __init__(self):
+        self._first = self.folder = None
+        self.root = self.enter = self.daemon = None
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(prefix='hvp-')
+        # bash, for it reaps; it ends, and all with it, when its stdin does.
+        self._first = subprocess.Popen(
+            ['unshare', '--mount', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc',
+             '--propagation', 'private', 'bash', '-c', f'hostname {OTHER_NAME} && echo && read'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        if not self._first.stdout.read(1):
+            raise Skip('no second host: unshare with a host name of its own fails here')
+        with open(f'/proc/{self._first.pid}/task/{self._first.pid}/children') as stream:
+            pid = stream.read().split()[0]
+        self.root = f'/proc/{pid}/root'
+        self.enter = ('nsenter', '--target', pid, '--mount', '--uts', '--pid')
+        _make_folders(self.root, self.enter)
+        with open(f'{self.root}/etc/libvirt/libvirtd.conf', 'a') as stream:
+            stream.write(f'host_uuid = "{OTHER_UUID}"\n')
+        # What QEMU can do takes seconds to find out.
+        shutil.copytree('/var/cache/libvirt', f'{self.root}/var/cache/libvirt', dirs_exist_ok=True)
+        self.daemon = Daemon(self.enter, self.root + LOG)
+        self.daemon.start()
+        return self
+
+    def __exit__(self, *_):
+        self._first.stdin.close()
+        self._first.stdout.close()
+        self._first.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def uri(self):
+        """How its libvirtd is reached from here."""
+        return f'qemu+unix:///system?socket={self.root}/run/libvirt/libvirt-sock'
+
+    def share(self, folder, *names):
+        """FOLDER is another one there, but for those files."""
+        behind = '/run/hvpatch' + folder
+        self.run('mkdir', '-p', behind)
+        self.run('mount', '--bind', folder, behind)
+        self.run('mount', '-t', 'tmpfs', 'tmpfs', folder)
+        for name in names:
+            with open(f'{self.root}{folder}/{name}', 'x'):
+                pass
+            self.run('mount', '--bind', f'{behind}/{name}', f'{folder}/{name}')
+
+    def run(self, *command):
+        subprocess.run([*self.enter, *command], check=True)
 
 
 class LibvirtGuest(Guest):
@@ -248,14 +314,20 @@ def bridges():
     return found
 
 
-def _set_up_inside():
-    """libvirt's folders, empty, and accounts that it looks for."""
+def _make_folders(root='', enter=()):
+    """libvirt's folders, empty."""
     for folder in FOLDERS:
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', folder], check=True)
+        subprocess.run([*enter, 'mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', folder],
+                       check=True)
     for path, text in CONFIGURATION.items():
-        with open(path, 'w') as stream:
+        with open(root + path, 'w') as stream:
             stream.write(text)
-    for path, lines in ACCOUNTS.items():
+
+
+def _set_up_inside():
+    """libvirt's folders, and accounts and hosts that it looks for."""
+    _make_folders()
+    for path, lines in ADDITIONS.items():
         copy = os.path.join('/etc/libvirt', os.path.basename(path))
         with open(path) as source, open(copy, 'w') as target:
             target.write(source.read() + lines)

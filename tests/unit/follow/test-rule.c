@@ -15,6 +15,7 @@ static void test_events(void)
 		{ HVP_DOMAIN_EVENT_MIGRATED_IN, "migrated-in", false, true, true, false },
 		{ HVP_DOMAIN_EVENT_REVERTED, "reverted", false, true, true, false },
 		{ HVP_DOMAIN_EVENT_REWOUND, "reverted", false, true, true, false },
+		{ HVP_DOMAIN_EVENT_PANICKED, "crashed", true, false, false, false },
 		{ HVP_DOMAIN_EVENT_CRASHED, "crashed", true, false, false, true },
 		{ HVP_DOMAIN_EVENT_STOPPED, "stopped", true, false, false, true },
 		{ HVP_DOMAIN_EVENT_MIGRATED_OUT, "left", false, false, false, true },
