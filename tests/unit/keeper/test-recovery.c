@@ -162,7 +162,7 @@ static void test_adopt_TIMED_OUT(void)
 		return;
 	vm.uses_spins = vm_is_kvm();
 	/* Longer than attaching takes where threads have to wait for a CPU. */
-	vm.call_msec = 2000;
+	vm.call_msec = 1000;
 	vm_start_with(&vm, "-name", "test");
 	vm.keeper = vm_start_keeper(&vm);
 	go_to(&vm, AT_CALLING);
@@ -174,7 +174,7 @@ static void test_adopt_TIMED_OUT(void)
 					hvp_deadline_in(1000), &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_TIMED_OUT);
 	g_clear_pointer(&vm.keeper, hvp_keeper_free);
-	vm_wait_untouched(&vm, 20 * G_USEC_PER_SEC);
+	vm_wait_untouched(&vm, 60 * G_USEC_PER_SEC);
 }
 
 /*

@@ -205,7 +205,8 @@ static HvpQmp *assert_answer_fails(ScriptedQmp *server, const char *answer, HvpE
 
 	steps[0] = (ScriptedStep){ASK_STATUS, answer};
 	qmp = hvp_qmp_new_from_fd(scripted_start(server, steps, 1));
-	node = hvp_qmp_execute(qmp, "query-status", NULL, shortly(), &error);
+	node = hvp_qmp_execute(qmp, "query-status", NULL,
+			       code == HVP_ERROR_TIMED_OUT ? shortly() : later(), &error);
 	g_assert_null(node);
 	g_assert_error(error, HVP_ERROR, (int)code);
 	g_assert_nonnull(strstr(error->message, words));
