@@ -7,7 +7,7 @@
 /* Instructions of a round of the guest's loop, and of a turn of GUEST_SLOW. */
 #define ROUND_INSTRUCTIONS 12U
 #define TURN_INSTRUCTIONS 2U
-#define MEASURE_MSEC 30U
+#define MEASURE_USEC 30000U
 #define CALL_MSEC 200U
 
 G_GNUC_UNUSED static const HvpKeeperWrite patch = { { GUEST_PATCHED_BYTE }, 1, { 1 }, { 2 } };
@@ -54,12 +54,14 @@ static inline void stop_vm(Vm *vm)
 /* Turns of GUEST_SLOW for about that time: guests' speeds differ a thousandfold. */
 static inline guint64 long_call(const Vm *vm)
 {
+	guint64 usec = (vm->call_msec ? vm->call_msec : CALL_MSEC) * 1000;
 	guint64 rounds = vm_peek(vm, GUEST_COUNTERS);
+	gint64 started = g_get_monotonic_time();
 
-	g_usleep(MEASURE_MSEC * 1000);
+	g_usleep(MEASURE_USEC);
 	rounds = vm_peek(vm, GUEST_COUNTERS) - rounds;
-	return MAX(rounds, 1) * ROUND_INSTRUCTIONS / TURN_INSTRUCTIONS *
-	       (vm->call_msec ? vm->call_msec : CALL_MSEC) / MEASURE_MSEC;
+	return MAX(rounds, 1) * ROUND_INSTRUCTIONS / TURN_INSTRUCTIONS * usec /
+	       (guint64)(g_get_monotonic_time() - started);
 }
 
 static inline void go_to_borrowing(Vm *vm, Point point)
