@@ -459,8 +459,9 @@ def _(guest):
 def _(guest):
     scene = Scene(guest)
     with frozen(scene, 'apply', MIDDLE) as tool:
-        # The keeper ends a stop that outlives its budget.
-        deadline = time.monotonic() + 3
+        # The keeper ends a stop that outlives its budget; of one that stands libvirt takes no
+        # notice.
+        deadline = time.monotonic() + 30
         while guest.qmp.status() != 'running' and time.monotonic() < deadline:
             time.sleep(0.02)
         virsh('suspend', guest.name)

@@ -80,10 +80,11 @@ def _(guest):
 
 @case('hvp_three-WORKS')
 def _(guest):
-    assert re.fullmatch(r'old [1-9]\d+ new 0 mixed 0', guest.check('hvp_mixcheck 1'))
+    # Few looks, where the host is busy.
+    assert re.fullmatch(r'old [1-9]\d* new 0 mixed 0', guest.check('hvp_mixcheck 2'))
     with patched(guest, 'hvp_three'):
-        assert re.fullmatch(r'old 0 new [1-9]\d+ mixed 0', guest.check('hvp_mixcheck 1'))
-    assert re.fullmatch(r'old [1-9]\d+ new 0 mixed 0', guest.check('hvp_mixcheck 1'))
+        assert re.fullmatch(r'old 0 new [1-9]\d* mixed 0', guest.check('hvp_mixcheck 2'))
+    assert re.fullmatch(r'old [1-9]\d* new 0 mixed 0', guest.check('hvp_mixcheck 2'))
 
 
 def own_name(guest, text):
