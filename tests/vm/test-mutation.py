@@ -18,7 +18,7 @@ SEED, COUNT = 1, 150
 AREAS = 14
 
 
-@suite.case('broken-dump-ANSWERED-soon', options={'memory': GUEST_MIB}, timeout=240)
+@suite.case('broken-dump-ANSWERED-soon', options={'memory': GUEST_MIB}, timeout=600)
 def _(guest):
     path = guest.path('core')
     dump_guest(guest, path)
