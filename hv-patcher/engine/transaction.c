@@ -449,10 +449,10 @@ static bool clean_guest(HvpTransaction *self, const HvpJournalState *state, GErr
 /* Leaves a started keeper, so that the VM is as its owner knows it, and takes the monitor back. */
 static bool leave(HvpTransaction *self, GError **error)
 {
-	bool ok = hvp_keeper_detach(self->keeper, error);
-
+	if (!hvp_keeper_detach(self->keeper, error))
+		return false;
 	g_clear_pointer(&self->keeper, hvp_keeper_free);
-	return reconnect(self->target, ok ? error : NULL) && ok;
+	return reconnect(self->target, error);
 }
 
 /*
@@ -467,16 +467,16 @@ static bool leave_and_echo(HvpTransaction *self, const HvpJournalState *state, G
 
 	if (!leave(self, error))
 		return false;
-	if (self->echo == NULL)
-		return true;
 	if (state != NULL)
 		hvp_echo_add_places(pages, state);
+	/* Who only looked has written nothing. */
+	if (self->echo == NULL || pages->len == 0)
+		return true;
 	if (!hvp_echo_is_needed(self->echo, &needed, error))
 		return false;
-	return !needed || (start_keeper(self, BY_GDBSTUB, error) &&
-			   hvp_keeper_attach(self->keeper, error) &&
-			   hvp_echo_write(machine, self->keeper, pages, error) &&
-			   leave(self, error));
+	return !needed ||
+	       (start_keeper(self, BY_GDBSTUB, error) && hvp_keeper_attach(self->keeper, error) &&
+		hvp_echo_write(machine, self->keeper, pages, error) && leave(self, error));
 }
 
 /*
@@ -624,6 +624,11 @@ bool hvp_transaction_open_for_looking(HvpTarget *target, HvpTransaction **ret_tr
 	return *ret_transaction != NULL;
 }
 
+static bool has_lost_keeper(const HvpTransaction *self)
+{
+	return self != NULL && self->keeper != NULL && hvp_keeper_is_lost(self->keeper);
+}
+
 bool hvp_transaction_close(HvpTransaction *self, GError **error)
 {
 	bool ok;
@@ -637,17 +642,21 @@ bool hvp_transaction_close(HvpTransaction *self, GError **error)
 	     (self->echo ? leave_and_echo(self, NULL, error)
 			 : hvp_keeper_detach(self->keeper, error)) &&
 	     hvp_oracle_check(self->oracle, error) && hvp_journal_end(self->journal, error);
+	if (!ok && has_lost_keeper(self)) {
+		g_clear_error(error);
+		return hvp_transaction_recover_undone(self, self->target, &(HvpOptions){ 0 }, NULL,
+						      error);
+	}
 	hvp_transaction_free(self);
 	return ok;
 }
 
-/* The keeper ended the session by itself and left; what it could not put away is put away now. */
 bool hvp_transaction_is_undone(const HvpTransaction *self, const GError *error)
 {
-	return g_error_matches(error, HVP_ERROR, HVP_ERROR_UNDONE) ||
-	       (self != NULL && hvp_keeper_is_lost(self->keeper));
+	return g_error_matches(error, HVP_ERROR, HVP_ERROR_UNDONE) || has_lost_keeper(self);
 }
 
+/* The keeper ended the session by itself and left; what it could not put away is put away now. */
 bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
 				    const HvpOptions *options, HvpRecovery **ret_recovery,
 				    GError **error)
@@ -661,7 +670,7 @@ bool hvp_transaction_recover_undone(HvpTransaction *self, HvpTarget *target,
 static HvpTransactionEnd recover_lost(HvpTransaction *self, const HvpOptions *options,
 				      GError **reason, GError **error)
 {
-	bool was_lost = hvp_keeper_is_lost(self->keeper);
+	bool was_lost = has_lost_keeper(self);
 	g_autoptr(HvpRecovery) recovery = NULL;
 
 	if (!hvp_transaction_recover_undone(self, self->target, options, &recovery, reason))

@@ -30,8 +30,8 @@ HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, c
 				     const char *sha256, const HvpOptions *options, GError **error);
 
 /*
- * Gives the pinned modules back, detaches and closes the journal; where that fails, recover has
- * the rest.
+ * Gives the pinned modules back, detaches and closes the journal; recovers where the keeper died.
+ * Where that fails, recover has the rest.
  */
 bool hvp_transaction_close(HvpTransaction *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
