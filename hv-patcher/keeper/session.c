@@ -74,12 +74,13 @@ void hvp_session_start_budget(HvpSession *self, gint64 usec)
 
 bool hvp_session_stop(HvpSession *self, GError **error)
 {
-	gint64 start = g_get_monotonic_time();
+	bool stood = self->vcpus.stopped;
 
 	self->stop_usec = 0;
 	if (!hvp_vcpus_stop(&self->vcpus, error))
 		return false;
-	self->stop_usec = g_get_monotonic_time() - start;
+	if (!stood)
+		self->stop_usec = g_get_monotonic_time() - self->vcpus.asked_usec;
 	return true;
 }
 

@@ -53,12 +53,14 @@ bool hvp_vcpus_stop(HvpVcpus *self, GError **error)
 
 	if (self->stopped)
 		return true;
+	self->asked_usec = g_get_monotonic_time();
 	/* It may be its owner's, and then not ours to resume. */
 	if (has_stopped(self))
 		return hvp_vcpus_take_stop(self, &vcpu, error);
 	if (!hvp_backend_stop(self->backend, hvp_deadline_in(STOP_TIMEOUT_USEC), &stop, error) ||
 	    !check_stop(self, &stop, error))
 		return false;
+	self->asked_usec = stop.asked_usec;
 	/* Those of a VM that its owner has paused could not have been stopped. */
 	if (hvp_backend_runs_when_let_go(self->backend))
 		self->owner_paused = false;

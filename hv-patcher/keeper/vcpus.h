@@ -15,6 +15,7 @@
 typedef struct {
 	HvpBackend *backend; /* NULL: detached */
 	bool stopped;
+	gint64 asked_usec; /* when the last stop that we asked for began */
 	bool owner_paused; /* somebody else stopped it: it is not ours to resume */
 	guint count;
 	HvpRegisters registers[HVP_KEEPER_MAX_VCPUS];

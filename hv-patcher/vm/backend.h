@@ -28,6 +28,7 @@ typedef struct {
 	HvpBackendStopKind kind;
 	guint signal;
 	gint vcpu_index; /* which vCPU it was, or -1 where that is not told */
+	gint64 asked_usec; /* when the first vCPU was asked to; 0: nobody asked */
 } HvpBackendStop;
 
 /* Every function as described below at hvp_backend_*; those that a backend has no use for: NULL. */

@@ -20,7 +20,7 @@ static HvpBackendStop convert(const HvpGdbstubStop *stop)
 		[HVP_GDBSTUB_EXITED] = HVP_BACKEND_EXITED,
 	};
 
-	return (HvpBackendStop){ kinds[stop->kind], stop->signal, stop->vcpu_index };
+	return (HvpBackendStop){ kinds[stop->kind], stop->signal, stop->vcpu_index, 0 };
 }
 
 static void free_backend(HvpBackend *self)
@@ -51,11 +51,13 @@ static bool has_input(const HvpBackend *self)
 
 static bool stop(HvpBackend *self, HvpDeadline deadline, HvpBackendStop *ret_stop, GError **error)
 {
+	gint64 asked_usec = g_get_monotonic_time();
 	HvpGdbstubStop found;
 
 	if (!hvp_gdbstub_interrupt(stub_of(self), deadline, &found, error))
 		return false;
 	*ret_stop = convert(&found);
+	ret_stop->asked_usec = asked_usec;
 	return true;
 }
 

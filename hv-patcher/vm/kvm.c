@@ -14,6 +14,7 @@
 #include "vm/kvm-memory.h"
 #include "vm/kvm-run.h"
 #include "vm/threads.h"
+#include "vm/wakeups.h"
 
 /* A vCPU comes out of the guest in microseconds; its thread may have to wait for a CPU. */
 #define STOP_USEC (G_USEC_PER_SEC / 10)
@@ -41,7 +42,9 @@ typedef struct {
 	HvpAddressSpace *spaces[2]; /* of 4 and 5 levels */
 	int pidfd;
 	int child_fd; /* SIGCHLD */
+	int wakeups_fd;
 	bool stopped;
+	gint64 asked_usec; /* when the last stop began */
 	bool checked; /* since the stop: no vCPU came or went */
 	Standing standing[HVP_KVM_MAX_VCPUS];
 	HvpRegisters registers[HVP_KVM_MAX_VCPUS];
@@ -232,6 +235,7 @@ static bool stop_once(HvpKvm *self, HvpDeadline deadline, GError **error)
 			hvp_threads_release(&self->threads);
 		return false;
 	}
+	self->asked_usec = g_get_monotonic_time();
 	if (!hvp_threads_stop(&self->threads, deadline, error)) {
 		(void)!hvp_kvm_run_take(&self->run, self->registers, NULL);
 		return false;
@@ -258,7 +262,8 @@ static bool stop(HvpBackend *backend, HvpDeadline deadline, HvpBackendStop *ret_
 		if (stop_once(self, hvp_deadline_in(STOP_USEC), &local)) {
 			self->stopped = true;
 			self->checked = false;
-			*ret_stop = (HvpBackendStop){ HVP_BACKEND_PAUSED, 0, -1 };
+			*ret_stop = (HvpBackendStop){ HVP_BACKEND_PAUSED, 0, -1,
+						       self->asked_usec };
 			return true;
 		}
 		if (!may_try_again(local) || hvp_deadline_passed(deadline))
@@ -446,6 +451,8 @@ static void free_backend(HvpBackend *backend)
 		close(self->pidfd);
 	if (self->child_fd >= 0)
 		close(self->child_fd);
+	if (self->wakeups_fd >= 0)
+		close(self->wakeups_fd);
 	g_clear_error(&self->failure);
 	g_free(self);
 }
@@ -518,6 +525,7 @@ HvpBackend *hvp_kvm_attach(const HvpKvmPlace *place, HvpDeadline deadline, GErro
 	self->backend.ops = &ops;
 	self->pidfd = -1;
 	self->child_fd = hvp_threads_prepare();
+	self->wakeups_fd = hvp_wakeups_hasten();
 	if (!set_up(self, place, deadline, error)) {
 		free_backend(&self->backend);
 		return NULL;

@@ -4,6 +4,7 @@
  * seized, interrupted, waited for, and let go again (threads.h); their registers are in the
  * page that KVM shares with the process (kvm-run.h). Nothing of it is seen by the VMM, its
  * monitor or its manager. There are no breakpoints.
+ * While it is attached no CPU of the host sleeps deeply (wakeups.h).
  *
  * vCPUs are numbered by ascending APIC id. Registers are written only to one whose KVM_RUN
  * returned -EINTR with no interrupt half way into it, else BUSY, and taken over when it runs again.

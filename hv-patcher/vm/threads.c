@@ -2,14 +2,26 @@
 #include "vm/threads.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vm/access.h"
 
+/*
+ * A thread in the guest, on another CPU, stands after this time: sooner than somebody who went to
+ * sleep to wait for it is woken.
+ */
+#define SPIN_USEC 100
+/* Field 39 of /proc/PID/task/TID/stat, counted from behind the name. */
+#define STAT_PROCESSOR_FIELD 36
 /* Between two looks at threads whose stop was not announced. */
 #define LOOK_AGAIN_NSEC (2 * 1000 * 1000)
 /* How long one past its deadline is waited for: it may sleep in the kernel for a page. */
@@ -51,8 +63,40 @@ static bool seize_one(HvpThread *thread)
 	return true;
 }
 
+/* The CPU that a thread of process @pid runs on, or ran on last; -1 when that is not told. */
+static int find_cpu(pid_t pid, pid_t thread_id)
+{
+	char path[64], text[1024], *at;
+	ssize_t length_bytes;
+	int fd;
+
+	g_snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)thread_id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	length_bytes = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[MAX(length_bytes, 0)] = 0;
+	at = strrchr(text, ')');
+	for (guint i = 0; at != NULL && i <= STAT_PROCESSOR_FIELD; i++)
+		at = strchr(at + 1, ' ');
+	return at != NULL ? (int)g_ascii_strtoll(at, NULL, 10) : -1;
+}
+
+/* Of one whose CPU is ours it takes our sleep to come to its stop. */
+static bool is_any_here(const HvpThreads *self)
+{
+	int here = sched_getcpu();
+
+	for (guint i = 0; i < self->count; i++)
+		if (find_cpu(self->pid, self->threads[i].thread_id) == here)
+			return true;
+	return false;
+}
+
 bool hvp_threads_seize(HvpThreads *self, GError **error)
 {
+	self->spin_usec = is_any_here(self) ? 0 : SPIN_USEC;
 	for (guint i = 0; i < self->count; i++) {
 		int failure;
 
@@ -150,10 +194,13 @@ static void wait_for_one(void)
 
 static bool wait_all(HvpThreads *self, HvpDeadline deadline)
 {
+	HvpDeadline spin = hvp_deadline_in(self->spin_usec);
+
 	while (look(self) > 0) {
 		if (hvp_deadline_passed(deadline))
 			return false;
-		wait_for_one();
+		if (hvp_deadline_passed(spin))
+			wait_for_one();
 	}
 	return true;
 }

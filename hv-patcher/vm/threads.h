@@ -35,6 +35,7 @@ typedef struct {
 typedef struct {
 	pid_t pid; /* the process, for messages */
 	guint count;
+	gint64 spin_usec; /* how long they are waited for without going to sleep */
 	HvpThread threads[HVP_THREADS_MAX];
 } HvpThreads;
 
