@@ -26,6 +26,8 @@
 #define KICK_USEC (5 * G_USEC_PER_SEC)
 /* Below RSP nothing is in use, but leave what an interrupted push could still be writing. */
 #define RED_ZONE_BYTES 128U
+/* Until the borrowed thread has gone on from where it was caught. */
+#define HASTE_JIFFIES 2
 
 /*
  * Functions that kernel threads pass every so often in process context, where they may
@@ -36,15 +38,19 @@ static const char *const trap_names[] = {
 	"extfrag_for_order", /* kcompactd, every half second */
 };
 
+typedef struct {
+	HvpGva queue_it; /* mod_delayed_work_on */
+	guint64 queue;
+	HvpGva work;
+} Work;
+
 /*
  * What brings a thread there at once: any interrupt is stopped where it begins, and made to queue
  * the work again, for now.
  */
 typedef struct {
 	HvpGva trap;
-	HvpGva queue_work; /* mod_delayed_work_on */
-	guint64 queue;
-	HvpGva work;
+	Work work;
 } Kick;
 
 /* Where threads are caught, and all that is needed to know of it. */
@@ -158,7 +164,7 @@ static bool wait_for_stop(HvpBorrow *self, HvpDeadline deadline, HvpKeeperStop *
 			    ret_stop, error);
 }
 
-/* Whether the symbol "shepherd" is the work whose function is @function. */
+/* Whether @work is a delayed work whose function is @function. */
 static bool is_work_of(HvpKernel *kernel, HvpGva work, HvpGva function)
 {
 	const HvpLayout *layout = hvp_kernel_get_layout(kernel);
@@ -172,20 +178,27 @@ static bool is_work_of(HvpKernel *kernel, HvpGva work, HvpGva function)
 	       found == function.value;
 }
 
+/* The delayed work @name of system_wq, whose function is @function, and what queues it. */
+static bool find_work(HvpKernel *kernel, const char *name, const char *function, Work *ret_work)
+{
+	HvpGva address;
+
+	return hvp_kernel_symbol(kernel, function, &address, NULL) &&
+	       hvp_kernel_symbol(kernel, "mod_delayed_work_on", &ret_work->queue_it, NULL) &&
+	       hvp_kernel_symbol(kernel, name, &ret_work->work, NULL) &&
+	       is_work_of(kernel, ret_work->work, address) &&
+	       hvp_kernel_has_symbol(kernel, "system_wq") &&
+	       hvp_kernel_read_u64(kernel, "system_wq", &ret_work->queue, NULL) &&
+	       ret_work->queue != 0;
+}
+
 /* Without one of these the thread comes by itself, a little later. */
 static bool find_kick(HvpBorrow *self, Kick *ret_kick)
 {
-	HvpKernel *kernel = self->kernel;
-	HvpGva shepherd, interrupt;
+	HvpGva interrupt;
 
-	return hvp_kernel_symbol(kernel, trap_names[0], &shepherd, NULL) &&
-	       hvp_kernel_symbol(kernel, "irq_enter_rcu", &interrupt, NULL) &&
-	       hvp_kernel_symbol(kernel, "mod_delayed_work_on", &ret_kick->queue_work, NULL) &&
-	       hvp_kernel_symbol(kernel, "shepherd", &ret_kick->work, NULL) &&
-	       is_work_of(kernel, ret_kick->work, shepherd) &&
-	       hvp_kernel_has_symbol(kernel, "system_wq") &&
-	       hvp_kernel_read_u64(kernel, "system_wq", &ret_kick->queue, NULL) &&
-	       ret_kick->queue != 0 &&
+	return hvp_kernel_symbol(self->kernel, "irq_enter_rcu", &interrupt, NULL) &&
+	       find_work(self->kernel, "shepherd", trap_names[0], &ret_kick->work) &&
 	       hvp_places_add_entry(self->places, interrupt, HVP_PLACES_REMOVE, &ret_kick->trap,
 				    NULL);
 }
@@ -304,13 +317,13 @@ static bool kick(HvpBorrow *self, const Bait *bait, const HvpKeeperStop *stop, G
 	if (!hvp_keeper_set_traps(self->keeper, NULL, 0, error))
 		return false;
 	if (can_be_kicked(self, registers, &cpu)) {
-		guint64 arguments[] = { cpu, bait->kick.queue, bait->kick.work.value, 0 };
+		guint64 arguments[] = { cpu, bait->kick.work.queue, bait->kick.work.work.value, 0 };
 
 		take(self, stop,
 		     (HvpGvaRange){ hvp_gva(rsp - KICK_STACK_BYTES), hvp_gva(rsp + 8) });
 		self->is_kicking = true;
 		/* No hooks, so no reason of theirs. */
-		if (!call(self, bait->kick.queue_work, arguments, G_N_ELEMENTS(arguments), 0,
+		if (!call(self, bait->kick.work.queue_it, arguments, G_N_ELEMENTS(arguments), 0,
 			  hvp_deadline_in(KICK_USEC), &ignored, NULL, error))
 			return false;
 		self->is_kicking = false;
@@ -618,6 +631,21 @@ bool hvp_borrow_call_name(HvpBorrow *self, const char *name, const guint64 *argu
 		return true;
 	g_prefix_error(error, "calling %s in the guest: ", name);
 	return false;
+}
+
+bool hvp_borrow_hasten_work(HvpBorrow *self, const char *work, const char *function,
+			    HvpDeadline deadline, GError **error)
+{
+	guint64 ignored;
+	Work found;
+	guint cpu;
+
+	if (!find_work(self->kernel, work, function, &found) ||
+	    !hvp_kernel_find_cpu(self->kernel, self->registers.gs_base, &cpu))
+		return true;
+	return hvp_borrow_call(self, found.queue_it,
+			       (guint64[]){ cpu, found.queue, found.work.value, HASTE_JIFFIES }, 4,
+			       NULL, 0, NULL, deadline, &ignored, error);
 }
 
 bool hvp_borrow_release(HvpBorrow *self, gint64 *longest_hold_usec, GError **error)

@@ -82,6 +82,13 @@ bool hvp_borrow_call_name(HvpBorrow *self, const char *name, const guint64 *argu
 			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Has the delayed work @work of system_wq, which waits for its time and whose function is
+ * @function, run soon after the release instead. Nothing where the guest has not all of that.
+ */
+bool hvp_borrow_hasten_work(HvpBorrow *self, const char *work, const char *function,
+			    HvpDeadline deadline, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Calls @function, which must not sleep, with interrupts off, as it is called under a spin lock.
  * What RCU protects and was seen alive while the guest stood still stays until it returns.
  * TIMED_OUT as above.

@@ -2,6 +2,7 @@
 #include "engine/apply.h"
 
 #include "call/guest-write.h"
+#include "engine/core-wait.h"
 #include "engine/loader.h"
 #include "engine/switch.h"
 #include "engine/transaction.h"
@@ -304,15 +305,18 @@ static bool load(Apply *self, GError **error)
 				 .pins = self->transaction->pins };
 	HvpBorrow *borrow = hvp_transaction_borrow(self->transaction, self->options, error);
 	GError *reason = NULL;
+	bool ok;
 
 	if (borrow == NULL)
 		return false;
 	hvp_options_progress(self->options, "loading the module", 0, 0);
 	self->klp = hvp_loader_load(borrow, self->target, &order, self->transaction->journal,
 				    hvp_deadline_in(LOAD_USEC), &reason);
-	if (!hvp_borrow_release(borrow, &self->result->longest_pause_usec,
-				reason ? NULL : &reason) ||
-	    self->klp == NULL) {
+	ok = self->klp != NULL && (!hvp_klp_patch_has_modules(self->klp) ||
+				   hvp_klp_core_hasten(borrow, self->target->kernel,
+						       hvp_deadline_in(LOAD_USEC), &reason));
+	if (!hvp_borrow_release(borrow, &self->result->longest_pause_usec, ok ? &reason : NULL) ||
+	    !ok) {
 		g_propagate_error(error, reason);
 		return false;
 	}
@@ -408,16 +412,14 @@ static bool put_replaced_away(Apply *self, GError **error)
 	return true;
 }
 
-/*
- * The core has nothing to switch yet, but goes through a transition all the same: a second or
- * so, until every task was seen once.
- */
+/* It has nothing to switch yet, but goes through a transition all the same: each task is seen. */
 static bool wait_for_transition(Apply *self, GError **error)
 {
 	if (!hvp_klp_patch_has_modules(self->klp))
 		return true;
 	hvp_options_progress(self->options, "waiting for the guest's livepatch core", 0, 0);
-	return hvp_klp_core_wait_idle(self->target->kernel, self->deadline, error);
+	return hvp_core_wait_idle(self->transaction->keeper, self->target->kernel, self->deadline,
+				  error);
 }
 
 static bool finish(Apply *self, GError **error)

@@ -77,6 +77,18 @@ bool hvp_klp_core_read_transition(HvpKernel *kernel, HvpGva *ret_patch, GError *
 	       hvp_kernel_read_u64(kernel, "klp_transition_patch", &ret_patch->value, error);
 }
 
+bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadline, GError **error)
+{
+	HvpGva patch;
+
+	hvp_address_space_forget(hvp_kernel_get_space(kernel));
+	if (!hvp_klp_core_read_transition(kernel, &patch, error))
+		return false;
+	return patch.value == 0 ||
+	       hvp_borrow_hasten_work(borrow, "klp_transition_work", "klp_transition_work_fn",
+				      deadline, error);
+}
+
 bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline, GError **error)
 {
 	for (;;) {

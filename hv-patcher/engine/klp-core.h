@@ -27,6 +27,13 @@ bool hvp_klp_core_find(HvpKernel *kernel, HvpGva module, HvpKlpCore *ret_core,
 bool hvp_klp_core_read_transition(HvpKernel *kernel, HvpGva *ret_patch,
 				  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/*
+ * A transition that is under way looks at the tasks again only after a second, and has found the
+ * borrowed one in the way: it is to look as soon as that has been released.
+ */
+bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadline,
+			 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Waits, while the guest runs, until the core has no transition under way. BUSY. */
 bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;

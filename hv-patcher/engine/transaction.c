@@ -4,6 +4,7 @@
 #include "call/borrow.h"
 #include "engine/boot.h"
 #include "engine/callbacks.h"
+#include "engine/core-wait.h"
 #include "engine/klp-core.h"
 #include "engine/loader.h"
 #include "engine/lost-calls.h"
@@ -21,7 +22,6 @@
 #define CATCH_USEC (15 * G_USEC_PER_SEC)
 #define CALL_USEC (60 * G_USEC_PER_SEC)
 #define QMP_USEC (5 * G_USEC_PER_SEC)
-#define CORE_POLL_USEC (20 * 1000)
 #define UNUSED_USEC (10 * G_USEC_PER_SEC)
 #define UNUSED_RETRY_USEC (20 * 1000)
 
@@ -97,61 +97,6 @@ static bool free_buffers(HvpBorrow *borrow, HvpTransaction *self, const HvpJourn
 					    hvp_deadline_in(CATCH_USEC), error))
 			return false;
 	return true;
-}
-
-/* One try to make the core let go; the thread is borrowed for just that. */
-static bool disable_in_core(HvpTransaction *self, const HvpKlpCore *core, HvpDeadline deadline,
-			    GError **error)
-{
-	HvpBorrow *borrow = hvp_borrow_catch(self->keeper, self->target->kernel, deadline, error);
-	bool ok;
-
-	if (borrow == NULL)
-		return false;
-	ok = hvp_klp_core_disable(borrow, self->target->kernel, core, deadline, error);
-	return hvp_borrow_release(borrow, NULL, ok ? error : NULL) && ok;
-}
-
-/*
- * Whether the core can be asked: not while it is at another patch. Its transition for this very
- * one may wait for a task that never comes, and is turned round instead.
- */
-static bool can_ask_core(HvpTransaction *self, const HvpKlpCore *core, bool *ret_can,
-			 GError **error)
-{
-	HvpGva transition;
-
-	if (!hvp_klp_core_read_transition(self->target->kernel, &transition, error))
-		return false;
-	*ret_can = core->enabled &&
-		   (transition.value == 0 || transition.value == core->patch.value);
-	return true;
-}
-
-/* Until the guest's own livepatch core knows nothing of the patch module at @module. */
-static bool release_from_core(HvpTransaction *self, HvpGva module, GError **error)
-{
-	HvpDeadline deadline = hvp_deadline_in(CALL_USEC);
-	HvpKernel *kernel = self->target->kernel;
-
-	for (;;) {
-		HvpKlpCore core;
-		bool can;
-
-		hvp_address_space_forget(hvp_kernel_get_space(kernel));
-		if (!hvp_klp_core_find(kernel, module, &core, error))
-			return false;
-		if (core.patch.value == 0)
-			return true;
-		if (hvp_deadline_passed(deadline))
-			return hvp_error_set(
-				error, HVP_ERROR_BUSY,
-				"the guest's own livepatch core does not let go of the patch");
-		if (!can_ask_core(self, &core, &can, error) ||
-		    (can && !disable_in_core(self, &core, deadline, error)))
-			return false;
-		g_usleep(CORE_POLL_USEC);
-	}
 }
 
 /* The callbacks that end a patch's life, once. @patch may be NULL: none are due. */
@@ -424,7 +369,8 @@ static bool unload_leftovers(HvpTransaction *self, const HvpJournalState *state,
 		const HvpModule *module = &g_array_index(leftovers, Leftover, i).module;
 
 		if (!prove_unused(self, module, error) ||
-		    !release_from_core(self, module->address, error))
+		    !hvp_core_wait_release(self->keeper, self->target->kernel, module->address,
+					   error))
 			return false;
 	}
 	borrow = hvp_borrow_catch(self->keeper, self->target->kernel, hvp_deadline_in(CATCH_USEC),
@@ -761,7 +707,7 @@ bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
 	HvpBorrow *borrow;
 	bool ok;
 
-	if (!release_from_core(self, module, error))
+	if (!hvp_core_wait_release(self->keeper, self->target->kernel, module, error))
 		return false;
 	borrow = hvp_transaction_borrow(self, options, error);
 	if (borrow == NULL)
