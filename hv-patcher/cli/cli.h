@@ -53,7 +53,7 @@ struct HvpCliCommand {
 	HvpCliRun run;
 	bool is_for_dumps;
 	bool is_changing; /* not while somebody else moves or copies the VM's RAM */
-	bool needs_monitor; /* also of a domain under KVM */
+	bool may_need_monitor; /* also of a domain under KVM: an earlier hvpatch may have used it */
 };
 
 /* All commands that users see, ended by one without a name. */
@@ -87,8 +87,8 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
 HvpTarget *hvp_cli_open(HvpCli *cli, GError **error);
 
 /*
- * Attaches to @domain, which runs, of @libvirt: one under KVM without its monitor, unless the
- * command needs that, or it is asked for (--backend gdbstub), or allowed and needed (--monitor).
+ * Attaches to @domain, which runs, of @libvirt: one under KVM without its monitor, unless that is
+ * asked for (--backend gdbstub), or allowed (--monitor, some commands) and needed.
  */
 HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 			       const HvpLibvirtDomain *domain, GError **error);

@@ -46,6 +46,8 @@ static HvpTarget *open_by_monitor(const HvpLibvirt *libvirt, const HvpLibvirtDom
 typedef struct {
 	char *uri;
 	char *uuid;
+	char *name;
+	int id;
 } Owner;
 
 static void owner_free(gpointer data)
@@ -54,6 +56,7 @@ static void owner_free(gpointer data)
 
 	g_free(self->uri);
 	g_free(self->uuid);
+	g_free(self->name);
 	g_free(self);
 }
 
@@ -67,13 +70,37 @@ static bool owner_check_no_job(gpointer data, GError **error)
 	return domain != NULL && hvp_libvirt_domain_check_no_job(domain, error);
 }
 
+static char *owner_describe_jobs(gpointer data, GError **error)
+{
+	const Owner *self = data;
+	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(self->uri, error);
+	g_autoptr(HvpLibvirtDomain) domain = libvirt ? hvp_libvirt_find(libvirt, self->uuid, error)
+						     : NULL;
+
+	return domain ? hvp_libvirt_domain_describe_jobs(domain, error) : NULL;
+}
+
+static HvpMonitor *owner_find_monitor(gpointer data)
+{
+	const Owner *self = data;
+
+	return hvp_monitor_new_for_domain(self->uri, self->uuid, self->id, self->name);
+}
+
 static void set_owner(HvpTarget *target, const HvpLibvirt *libvirt, const HvpLibvirtDomain *domain)
 {
 	Owner *owner = g_new0(Owner, 1);
 
 	owner->uri = g_strdup(hvp_libvirt_get_uri(libvirt));
 	owner->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
-	target->owner = (HvpTargetOwner){ owner_check_no_job, owner, owner_free };
+	owner->name = g_strdup(hvp_libvirt_domain_get_name(domain));
+	owner->id = hvp_libvirt_domain_get_id(domain);
+	target->owner = (HvpTargetOwner){ owner_check_no_job,
+					  owner_describe_jobs,
+					  owner_find_monitor,
+					  HVP_LIBVIRT_TAINT,
+					  owner,
+					  owner_free };
 }
 
 /* The threads of one that is paused are not in the guest, and tell nothing of it. */
@@ -126,9 +153,10 @@ static bool find_kvm(const HvpLibvirtDomain *domain, pid_t *ret_pid, GError **er
 /* Whether the monitor, if it may be used, may have an answer. */
 static bool may_ask_monitor(const HvpCli *cli, const GError *reason)
 {
-	return cli->monitor && (g_error_matches(reason, HVP_ERROR, HVP_ERROR_UNSUPPORTED) ||
-				g_error_matches(reason, HVP_ERROR, HVP_ERROR_AMBIGUOUS) ||
-				g_error_matches(reason, HVP_ERROR, HVP_ERROR_CONFLICT));
+	return (cli->monitor || cli->command->may_need_monitor) &&
+	       (g_error_matches(reason, HVP_ERROR, HVP_ERROR_UNSUPPORTED) ||
+		g_error_matches(reason, HVP_ERROR, HVP_ERROR_AMBIGUOUS) ||
+		g_error_matches(reason, HVP_ERROR, HVP_ERROR_CONFLICT));
 }
 
 static HvpTarget *open_active_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
@@ -138,7 +166,7 @@ static HvpTarget *open_active_domain(const HvpCli *cli, const HvpLibvirt *libvir
 	HvpTarget *target;
 	pid_t pid;
 
-	if (cli->backend == HVP_TARGET_BACKEND_GDBSTUB || cli->command->needs_monitor)
+	if (cli->backend == HVP_TARGET_BACKEND_GDBSTUB)
 		return open_by_monitor(libvirt, domain, error);
 	if (!find_kvm(domain, &pid, error))
 		return NULL;
@@ -195,7 +223,8 @@ static HvpTarget *open_process(const HvpCli *cli, GError **error)
 {
 	g_autofree char *name = g_strdup_printf("process %d", cli->pid);
 
-	if (cli->command->needs_monitor && !refuse_ownerless(error))
+	if ((cli->command->is_changing || cli->command->may_need_monitor) &&
+	    !refuse_ownerless(error))
 		return NULL;
 	return set_up_vm(cli, hvp_target_open_process(cli->pid, name, error), error);
 }

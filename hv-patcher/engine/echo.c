@@ -7,14 +7,26 @@
 #define PAGES_AT_ONCE 32U
 
 struct HvpEcho {
-	HvpMachine *machine;
+	HvpTarget *target;
 	guint64 jobs; /* of what QEMU told of them */
 };
 
-static bool read_jobs(HvpMachine *machine, guint64 *ret_jobs, GError **error)
+static char *describe_jobs(HvpTarget *target, GError **error)
 {
-	g_autofree char *text = hvp_machine_describe_ram_jobs(machine, hvp_deadline_in(ASK_USEC),
-							      error);
+	if (hvp_machine_has_monitor(target->machine))
+		return hvp_machine_describe_ram_jobs(target->machine, hvp_deadline_in(ASK_USEC),
+						     error);
+	if (target->owner.describe_jobs != NULL)
+		return target->owner.describe_jobs(target->owner.data, error);
+	hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+		      "nobody tells whether the VM's RAM is being moved or copied");
+	return NULL;
+}
+
+/* What the two tell of the same jobs differs: one that is needed too much does no harm. */
+static bool read_jobs(HvpTarget *target, guint64 *ret_jobs, GError **error)
+{
+	g_autofree char *text = describe_jobs(target, error);
 
 	if (text == NULL)
 		return false;
@@ -22,20 +34,20 @@ static bool read_jobs(HvpMachine *machine, guint64 *ret_jobs, GError **error)
 	return true;
 }
 
-HvpEcho *hvp_echo_new_since(HvpMachine *machine, guint64 jobs)
+HvpEcho *hvp_echo_new_since(HvpTarget *target, guint64 jobs)
 {
 	HvpEcho *self = g_new0(HvpEcho, 1);
 
-	self->machine = machine;
+	self->target = target;
 	self->jobs = jobs;
 	return self;
 }
 
-HvpEcho *hvp_echo_new(HvpMachine *machine, GError **error)
+HvpEcho *hvp_echo_new(HvpTarget *target, GError **error)
 {
 	guint64 jobs;
 
-	return read_jobs(machine, &jobs, error) ? hvp_echo_new_since(machine, jobs) : NULL;
+	return read_jobs(target, &jobs, error) ? hvp_echo_new_since(target, jobs) : NULL;
 }
 
 guint64 hvp_echo_get_jobs(const HvpEcho *self)
@@ -52,7 +64,7 @@ bool hvp_echo_is_needed(const HvpEcho *self, bool *ret_needed, GError **error)
 {
 	guint64 now;
 
-	if (!read_jobs(self->machine, &now, error))
+	if (!read_jobs(self->target, &now, error))
 		return false;
 	*ret_needed = now != self->jobs;
 	return true;

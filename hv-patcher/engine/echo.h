@@ -11,13 +11,17 @@
 #pragma once
 
 #include "engine/journal.h"
+#include "engine/target.h"
 
 typedef struct HvpEcho HvpEcho;
 
-/* Remembers which jobs @machine (borrowed) has had; none is under way. */
-HvpEcho *hvp_echo_new(HvpMachine *machine, GError **error);
+/*
+ * Remembers which jobs @target (borrowed) has had, as its monitor or its owner tells; none is under
+ * way. UNSUPPORTED: neither is there.
+ */
+HvpEcho *hvp_echo_new(HvpTarget *target, GError **error);
 /* The same for an operation that began when these were @jobs. */
-HvpEcho *hvp_echo_new_since(HvpMachine *machine, guint64 jobs);
+HvpEcho *hvp_echo_new_since(HvpTarget *target, guint64 jobs);
 guint64 hvp_echo_get_jobs(const HvpEcho *self);
 void hvp_echo_free(HvpEcho *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpEcho, hvp_echo_free)

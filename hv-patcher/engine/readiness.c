@@ -5,9 +5,10 @@
 
 bool hvp_readiness_check_way(const HvpTarget *target, GError **error)
 {
-	return hvp_machine_has_monitor(target->machine) ||
+	return hvp_machine_has_monitor(target->machine) || target->owner.describe_jobs != NULL ||
 	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "a guest is changed, and that finished, only through its monitor");
+			     "a guest is changed, and that finished, only where its monitor or its "
+			     "owner tells what is done with its RAM");
 }
 
 static bool check_free(HvpTarget *target, GError **error)

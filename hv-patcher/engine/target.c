@@ -121,6 +121,21 @@ HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error)
 	return hvp_target_open_monitor(hvp_monitor_new_for_socket(qmp_path), qmp_path, error);
 }
 
+bool hvp_target_need_monitor(HvpTarget *self, const char *what_for, GError **error)
+{
+	if (hvp_machine_has_monitor(self->machine))
+		return true;
+	if (self->owner.find_monitor == NULL)
+		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+				     "%s needs the VM's monitor, and nobody tells where it is",
+				     what_for);
+	g_message("%s: the monitor is used, for which the VM is marked (%s)", what_for,
+		  self->owner.taint);
+	self->taint = self->owner.taint;
+	return hvp_machine_add_monitor(self->machine, self->owner.find_monitor(self->owner.data),
+				       hvp_deadline_in(CONNECT_USEC), error);
+}
+
 bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError **error)
 {
 	bool is_kvm = self->machine != NULL &&

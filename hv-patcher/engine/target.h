@@ -19,8 +19,14 @@ typedef enum {
 
 /* Who moves and copies the VM's RAM. */
 typedef struct {
-	/* BUSY, naming it, where a job does that now. NULL: there is nobody to ask. */
+	/* BUSY, naming it, where a job does that now. NULL, as the others: there is nobody to ask.
+	 */
 	bool (*check_no_job)(gpointer data, GError **error);
+	/* As hvp_machine_describe_ram_jobs. */
+	char *(*describe_jobs)(gpointer data, GError **error);
+	/* Where the VM's monitor is, for what cannot be done without; the caller's, never NULL. */
+	HvpMonitor *(*find_monitor)(gpointer data);
+	const char *taint; /* what he marks the VM with when that is used; static */
 	gpointer data;
 	GDestroyNotify free_data;
 } HvpTargetOwner;
@@ -61,6 +67,14 @@ HvpTarget *hvp_target_open_process(pid_t pid, const char *name, GError **error);
 
 /* The same with the QMP socket at @qmp_path, which is also its name. */
 HvpTarget *hvp_target_open_qmp(const char *qmp_path, GError **error);
+
+/*
+ * Has the monitor of a VM that was attached to without; nothing where it is there. Its owner marks
+ * the VM for that, so it is announced. UNSUPPORTED: nobody knows of one. Errors of
+ * hvp_machine_add_monitor.
+ */
+bool hvp_target_need_monitor(HvpTarget *self, const char *what_for,
+			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Decides by_kvm; nothing for a dump. UNSUPPORTED: the VM has no vCPUs of KVM, or no monitor here

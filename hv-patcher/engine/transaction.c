@@ -19,6 +19,8 @@
 #define LOOK "look"
 /* The step of an operation that goes by kvm, with the RAM jobs that there were before. */
 #define BY_KVM_STEP "kvm"
+/* The step before which an operation by kvm has not used the gdb stub. */
+#define ECHO_STEP "echo"
 #define CATCH_USEC (15 * G_USEC_PER_SEC)
 #define CALL_USEC (60 * G_USEC_PER_SEC)
 #define QMP_USEC (5 * G_USEC_PER_SEC)
@@ -26,6 +28,16 @@
 #define UNUSED_RETRY_USEC (20 * 1000)
 
 typedef enum { BY_GDBSTUB, BY_KVM } Way;
+
+static bool is_change(const char *operation)
+{
+	return operation != NULL && strcmp(operation, LOOK) != 0;
+}
+
+static const char *operation_of(const HvpJournalState *state)
+{
+	return g_hash_table_lookup(state->begin, "operation");
+}
 
 static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 {
@@ -299,10 +311,9 @@ static bool put_away(HvpBorrow *borrow, HvpTransaction *self, const GArray *left
  */
 static HvpKlpPatch *find_unfinished(HvpTransaction *self, const HvpJournalState *state)
 {
-	const char *operation = g_hash_table_lookup(state->begin, "operation");
 	const char *name = g_hash_table_lookup(state->begin, "patch");
 	const HvpModule *module = name ? hvp_modules_find(self->target->modules, name) : NULL;
-	bool applied = state->committed && g_strcmp0(operation, "apply") == 0;
+	bool applied = state->committed && g_strcmp0(operation_of(state), "apply") == 0;
 	g_autoptr(HvpRecord) record = NULL;
 	HvpKlpPatch *klp;
 	guint64 ignored;
@@ -401,6 +412,15 @@ static bool leave(HvpTransaction *self, GError **error)
 	return reconnect(self->target, error);
 }
 
+static bool echo(HvpTransaction *self, const GArray *pages, GError **error)
+{
+	return hvp_journal_step(self->journal, ECHO_STEP, pages->len, error) &&
+	       hvp_target_need_monitor(self->target, "copying what was changed once more", error) &&
+	       start_keeper(self, BY_GDBSTUB, error) && hvp_keeper_attach(self->keeper, error) &&
+	       hvp_echo_write(self->target->machine, self->keeper, pages, error) &&
+	       leave(self, error);
+}
+
 /*
  * Leaves, and sees to it that whoever copies the guest's memory has it as it is now. @state (may
  * be NULL) is what was taken over.
@@ -408,7 +428,6 @@ static bool leave(HvpTransaction *self, GError **error)
 static bool leave_and_echo(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
 	g_autoptr(GArray) pages = hvp_keeper_get_pages(self->keeper);
-	HvpMachine *machine = self->target->machine;
 	bool needed;
 
 	if (!leave(self, error))
@@ -420,9 +439,7 @@ static bool leave_and_echo(HvpTransaction *self, const HvpJournalState *state, G
 		return true;
 	if (!hvp_echo_is_needed(self->echo, &needed, error))
 		return false;
-	return !needed ||
-	       (start_keeper(self, BY_GDBSTUB, error) && hvp_keeper_attach(self->keeper, error) &&
-		hvp_echo_write(machine, self->keeper, pages, error) && leave(self, error));
+	return !needed || echo(self, pages, error);
 }
 
 /*
@@ -446,9 +463,8 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	guint64 jobs;
 	Way way;
 
-	if (hvp_machine_has_monitor(self->target->machine) &&
-	    hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
-		self->echo = hvp_echo_new_since(self->target->machine, jobs);
+	if (is_change(operation_of(state)) && hvp_journal_state_find(state, BY_KVM_STEP, &jobs))
+		self->echo = hvp_echo_new_since(self->target, jobs);
 	way = way_of(self, state, leftover);
 
 	if (!start_keeper(self, way, error) || !hvp_journal_step_recovery(self->journal, error) ||
@@ -459,17 +475,11 @@ static bool take_over(HvpTransaction *self, HvpJournalState *state, bool leftove
 	       hvp_journal_refresh_calls(self->journal, state, error);
 }
 
-static bool is_change(const char *operation)
-{
-	return operation != NULL && strcmp(operation, LOOK) != 0;
-}
-
 static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **error)
 {
-	const char *operation = g_hash_table_lookup(state->begin, "operation");
 	bool leftover;
 
-	if ((is_change(operation) && !hvp_readiness_check_way(self->target, error)) ||
+	if ((is_change(operation_of(state)) && !hvp_readiness_check_way(self->target, error)) ||
 	    !hvp_machine_find_debugger(self->target->machine, hvp_deadline_in(QMP_USEC), &leftover,
 				       error) ||
 	    !take_over(self, state, leftover, error))
@@ -478,6 +488,16 @@ static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **
 	if (!clean_guest(self, state, error))
 		return false;
 	return leave_and_echo(self, state, error) && hvp_journal_end(self->journal, error);
+}
+
+/* Where the gdb stub was used, it may have been left, and the VM to it: the monitor tells. */
+static bool reach(HvpTransaction *self, const HvpJournalState *state, GError **error)
+{
+	guint64 ignored;
+
+	return (hvp_journal_state_find(state, BY_KVM_STEP, &ignored) &&
+		!hvp_journal_state_find(state, ECHO_STEP, &ignored)) ||
+	       hvp_target_need_monitor(self->target, "finishing an interrupted operation", error);
 }
 
 static bool recover(HvpTransaction *self, const HvpOptions *options, HvpRecovery **ret_recovery,
@@ -498,6 +518,8 @@ static bool recover(HvpTransaction *self, const HvpOptions *options, HvpRecovery
 			return true;
 		/* A server of ours without a journal: close it, nothing else is known. */
 		state = hvp_journal_state_new_attached();
+	} else if (!reach(self, state, error)) {
+		return false;
 	}
 	if (hvp_boot_has_changed(self->target->kernel, state)) {
 		hvp_journal_state_free(state);
@@ -532,14 +554,20 @@ static bool check_oracle(HvpTransaction *self, GError **error)
 }
 
 /* The jobs that there were are asked for before the keeper has the monitor. */
-static bool note_way(HvpTransaction *self, GError **error)
+static bool note_way(HvpTransaction *self, const char *operation, GError **error)
 {
-	if (!self->target->by_kvm || !hvp_machine_has_monitor(self->target->machine))
+	guint64 jobs = 0;
+
+	if (!self->target->by_kvm)
 		return true;
 	g_clear_pointer(&self->echo, hvp_echo_free);
-	self->echo = hvp_echo_new(self->target->machine, error);
-	return self->echo != NULL && hvp_journal_step(self->journal, BY_KVM_STEP,
-						      hvp_echo_get_jobs(self->echo), error);
+	if (is_change(operation)) {
+		self->echo = hvp_echo_new(self->target, error);
+		if (self->echo == NULL)
+			return false;
+		jobs = hvp_echo_get_jobs(self->echo);
+	}
+	return hvp_journal_step(self->journal, BY_KVM_STEP, jobs, error);
 }
 
 HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, const char *patch,
@@ -548,12 +576,11 @@ HvpTransaction *hvp_transaction_open(HvpTarget *target, const char *operation, c
 	g_autoptr(HvpTransaction) self = transaction_new(target, error);
 	g_autoptr(HvpRecovery) recovery = NULL;
 
-	if (self == NULL ||
-	    (is_change(operation) && !hvp_readiness_check_way(target, error)) ||
+	if (self == NULL || (is_change(operation) && !hvp_readiness_check_way(target, error)) ||
 	    !recover(self, options, &recovery, error) || !hvp_readiness_check(target, error) ||
 	    !hvp_journal_begin(self->journal, operation, patch, sha256, error) ||
 	    !hvp_boot_note(target->kernel, self->journal, error) || !check_oracle(self, error) ||
-	    !note_way(self, error) ||
+	    !note_way(self, operation, error) ||
 	    !start_keeper(self, target->by_kvm ? BY_KVM : BY_GDBSTUB, error) ||
 	    !hvp_keeper_attach(self->keeper, error))
 		return NULL;

@@ -492,6 +492,59 @@ bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self, GError **erro
 			     job);
 }
 
+static void append_parameters(GString *text, virTypedParameterPtr parameters, int count)
+{
+	for (int i = 0; i < count; i++) {
+		virTypedParameterPtr parameter = &parameters[i];
+
+		g_string_append_printf(text, " %s=", parameter->field);
+		if (parameter->type == VIR_TYPED_PARAM_STRING)
+			g_string_append(text, parameter->value.s);
+		else if (parameter->type == VIR_TYPED_PARAM_INT)
+			g_string_append_printf(text, "%d", parameter->value.i);
+		else if (parameter->type == VIR_TYPED_PARAM_ULLONG)
+			g_string_append_printf(text, "%llu", parameter->value.ul);
+	}
+}
+
+/* Of a job of the disks' nothing is told: it gets on all the time. One that is not named counts. */
+static void append_ram_job(GString *text, guint flags, virTypedParameterPtr parameters, int count)
+{
+	int operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+
+	(void)virTypedParamsGetInt(parameters, count, VIR_DOMAIN_JOB_OPERATION, &operation);
+	if (ram_operation(operation) == NULL)
+		return;
+	g_string_append_printf(text, "[%u]", flags);
+	append_parameters(text, parameters, count);
+}
+
+/* Adds the job that @flags choose; nothing where there is none. */
+static bool append_job(const HvpLibvirtDomain *self, guint flags, GString *text, GError **error)
+{
+	virTypedParameterPtr parameters = NULL;
+	int type = VIR_DOMAIN_JOB_NONE, count = 0;
+
+	if (virDomainGetJobStats(self->domain, &type, &parameters, &count, flags) < 0)
+		return hvp_libvirt_set_domain_error(self, error);
+	if (type != VIR_DOMAIN_JOB_NONE)
+		append_ram_job(text, flags, parameters, count);
+	virTypedParamsFree(parameters, count);
+	return true;
+}
+
+char *hvp_libvirt_domain_describe_jobs(const HvpLibvirtDomain *self, GError **error)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+
+	/* Kept for others, who may ask for it as well. */
+	if (!append_job(self, 0, text, error) ||
+	    !append_job(self, VIR_DOMAIN_JOB_STATS_COMPLETED | VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED,
+			text, error))
+		return NULL;
+	return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 bool hvp_libvirt_domain_check_has_arrived(const HvpLibvirtDomain *self, GError **error)
 {
 	int operation = NO_JOB;

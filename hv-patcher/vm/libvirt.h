@@ -91,6 +91,12 @@ bool hvp_libvirt_domain_check_no_job(const HvpLibvirtDomain *self,
 				     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * All that libvirt tells of such jobs, the last one that ended included, as text that is another
+ * one when any has come, gone or got on since; the caller's.
+ */
+char *hvp_libvirt_domain_describe_jobs(const HvpLibvirtDomain *self, GError **error);
+
+/*
  * Whether no job of libvirt still brings its RAM here: migration in, restore, revert to a snapshot.
  * BUSY, naming it: what can be read is not what the guest has.
  */

@@ -305,6 +305,23 @@ bool hvp_machine_find_ram(HvpMachine *self, const HvpRegisters *registers, guint
 	return take_ram(self, hvp_ram_guess(self->pid, registers, count, error), error);
 }
 
+bool hvp_machine_add_monitor(HvpMachine *self, HvpMonitor *monitor, HvpDeadline deadline,
+			     GError **error)
+{
+	g_autoptr(HvpMachine) same = hvp_machine_open_monitor(monitor, deadline, error);
+
+	if (same == NULL)
+		return false;
+	if (same->pid != self->pid || same->start_time != self->start_time)
+		return hvp_error_set(error, HVP_ERROR_CONFLICT,
+				     "the monitor of %s is that of process %d, not of %d",
+				     hvp_monitor_get_name(same->monitor), (int)same->pid,
+				     (int)self->pid);
+	self->monitor = g_steal_pointer(&same->monitor);
+	self->qmp = g_steal_pointer(&same->qmp);
+	return true;
+}
+
 bool hvp_machine_has_monitor(const HvpMachine *self)
 {
 	return self->monitor != NULL;

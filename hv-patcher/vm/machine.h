@@ -52,6 +52,13 @@ HvpMachine *hvp_machine_open_process(pid_t pid, GError **error);
 bool hvp_machine_find_ram(HvpMachine *self, const HvpRegisters *registers, guint count,
 			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/*
+ * Gives a machine that was found by its process its @monitor (taken). CONFLICT: it is another
+ * process's. Errors of hvp_machine_open_monitor; it is without one then, as before.
+ */
+bool hvp_machine_add_monitor(HvpMachine *self, HvpMonitor *monitor, HvpDeadline deadline,
+			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Disconnects; NULL is fine. The VM is as it was. */
 void hvp_machine_free(HvpMachine *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpMachine, hvp_machine_free)

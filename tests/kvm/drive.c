@@ -8,7 +8,8 @@
  *   storm COUNT USEC    stops and resumes, USEC apart; checks what registers each stop tells
  *   switch | unswitch   the functions' entries, when nobody is in a round
  *   begin | commit      the switch in two parts; in between it is not committed
- *   echo                leaves, and has QEMU see all that was written (engine/echo.h)
+ *   echo [SOCKET]       leaves, and has QEMU see all that was written (engine/echo.h): by the
+ *                       monitor at SOCKET where none was known
  *   role ID ROLE | wake ID | epoch     what the guest is told, see layout.h
  *   box | entries       what the guest tells; how many of its functions are switched
  *
@@ -366,12 +367,15 @@ static bool end_keeper(Drive *self, GError **error)
 }
 
 /* Another keeper, which is not attached, is there afterwards. */
-static bool leave_and_echo(Drive *self, GError **error)
+static bool leave_and_echo(Drive *self, const char *socket, GError **error)
 {
 	g_autoptr(GArray) pages = hvp_keeper_get_pages(self->keeper);
 
-	return end_keeper(self, error) && start_keeper(self, BY_GDBSTUB, error) &&
-	       hvp_keeper_attach(self->keeper, error) &&
+	return end_keeper(self, error) &&
+	       (socket[0] == '\0' ||
+		hvp_machine_add_monitor(self->machine, hvp_monitor_new_for_socket(socket + 1),
+					hvp_deadline_in(CONNECT_USEC), error)) &&
+	       start_keeper(self, BY_GDBSTUB, error) && hvp_keeper_attach(self->keeper, error) &&
 	       hvp_echo_write(self->machine, self->keeper, pages, error) &&
 	       end_keeper(self, error) && start_keeper(self, BY_KVM, error);
 }
@@ -407,8 +411,8 @@ static bool run_simple(Drive *self, const char *line, bool *ret_known, GError **
 		return begin(self, false, error);
 	if (skip_word(line, "commit"))
 		return hvp_keeper_commit(self->keeper, error);
-	if (skip_word(line, "echo"))
-		return leave_and_echo(self, error);
+	if ((rest = skip_word(line, "echo")))
+		return leave_and_echo(self, rest, error);
 	if ((rest = skip_word(line, "role")))
 		return tell_role(self, rest, error);
 	if ((rest = skip_word(line, "wake")))

@@ -458,6 +458,30 @@ def _():
         assert machine.qmp.take_events() == []
 
 
+@case('no-monitor-migrated-in-mid-switch-ALL-NEW')
+def _():
+    # Without a monitor until somebody has begun to copy what was changed.
+    with Machine(2) as machine, machine.drive_without_monitor() as drive, \
+            migrating(machine, 2) as target:
+        ask(drive, 'attach')
+        ask(drive, 'switch')
+        drive.ask(f'echo {machine.path}')
+        finish_migration(machine, target)
+        assert functions_over_there(target) == FUNCTIONS
+
+
+@case('no-monitor-then-another-VMs-CONFLICT')
+def _():
+    with Machine(1) as machine, Machine(1) as other:
+        with machine.drive_without_monitor() as drive:
+            ask(drive, 'attach')
+            ask(drive, 'switch')
+            assert error_of(drive, f'echo {other.path}').code == 'CONFLICT'
+        with machine.drive() as drive:
+            ask(drive, 'attach')
+            assert_runs(machine, drive)
+
+
 @case('no-monitor-tool-gone-while-writing-UNDONE')
 def _():
     with Machine(2) as machine:

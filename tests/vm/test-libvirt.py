@@ -139,11 +139,40 @@ def _(guest):
         code, message, tainted = look_at_kvm()
         assert code == 'CONFLICT' and 'paused' in message and not tainted, message
         assert virsh('domstate', KVM_NAME) == 'paused'
+        # Nor for what changes it, in as far as that comes: there is no kernel.
+        virsh('resume', KVM_NAME)
+        for arguments in (('apply', guest.module('hvp_cmdline')), ('revert', 'hvp_cmdline'),
+                          ('recover',)):
+            _, said = parsed(hvpatch('-d', KVM_NAME, '--backend', 'kvm', *arguments))
+            assert said['code'] == 'NOT_FOUND', said
+        assert TAINT not in virsh('dominfo', KVM_NAME)
+        virsh('suspend', KVM_NAME)
         code, _, tainted = look_at_kvm('--monitor')
         assert code == 'NOT_FOUND' and tainted
     with under_kvm(guest):
         code, _, tainted = look_at_kvm('--backend', 'gdbstub')
         assert code == 'NOT_FOUND' and tainted
+
+
+def ram_jobs(guest):
+    program = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(hvpatch_path()))),
+                           'tests', 'tools', 'ram-jobs')
+    return subprocess.run([program, 'qemu:///system', guest.name], check=True, capture_output=True,
+                          text=True, timeout=60).stdout
+
+
+@suite.case('jobs-on-its-RAM-TOLD')
+def _(guest):
+    # What an operation without a monitor asks before and after: of one text no page was copied.
+    before = ram_jobs(guest)
+    assert ram_jobs(guest) == before
+    memory = guest.path('memory')
+    virsh('snapshot-create-as', guest.name, 'copied', '--no-metadata', '--live',
+          '--memspec', f'file={memory},snapshot=external')
+    after = ram_jobs(guest)
+    assert after != before and ram_jobs(guest) == after, after
+    virsh('domjobinfo', guest.name)
+    assert ram_jobs(guest) == after
 
 
 @suite.case('by-name-uuid-and-id-FOUND')
