@@ -365,7 +365,8 @@ static bool wait_in_turns(HvpBorrow *self, const Bait *bait, HvpDeadline deadlin
 
 		if (self->watch != NULL)
 			turn = hvp_deadline_min(deadline, hvp_deadline_in(PLANTED_USEC));
-		if (wait_for_thread(self, bait, turn, &reason))
+		if (hvp_keeper_check_no_job(self->keeper, &reason) &&
+		    wait_for_thread(self, bait, turn, &reason))
 			return true;
 		if (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_TIMED_OUT) ||
 		    hvp_deadline_passed(deadline) || hvp_keeper_is_calling(self->keeper)) {

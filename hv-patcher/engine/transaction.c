@@ -56,6 +56,8 @@ static bool start_keeper(HvpTransaction *self, Way way, GError **error)
 	/* Under KVM nothing but memory and registers is ours. */
 	hvp_keeper_set_trap_kind(self->keeper,
 				 way == BY_KVM ? HVP_KEEPER_SPINS : self->target->trap_kind);
+	hvp_keeper_set_guard(self->keeper, self->target->owner.check_no_job,
+			     self->target->owner.data);
 	/* From now on the keeper alone speaks on it; it has taken the descriptor over. */
 	if (qmp != NULL)
 		(void)hvp_qmp_steal_fd(qmp);

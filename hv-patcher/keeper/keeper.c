@@ -22,6 +22,8 @@ struct HvpKeeper {
 	pid_t pid;
 	guint calls; /* of divert, without their come_home */
 	HvpKeeperTrapKind trap_kind;
+	HvpKeeperGuard guard; /* may be NULL */
+	gpointer guard_data;
 	int calm_policy; /* of this thread when nothing is stopped */
 	struct sched_param calm_parameter;
 	bool hurries;
@@ -359,6 +361,19 @@ void hvp_keeper_set_trap_kind(HvpKeeper *self, HvpKeeperTrapKind kind)
 HvpKeeperTrapKind hvp_keeper_get_trap_kind(const HvpKeeper *self)
 {
 	return self->trap_kind;
+}
+
+void hvp_keeper_set_guard(HvpKeeper *self, HvpKeeperGuard guard, gpointer data)
+{
+	self->guard = guard;
+	self->guard_data = data;
+}
+
+bool hvp_keeper_check_no_job(HvpKeeper *self, GError **error)
+{
+	return self->trap_kind != HVP_KEEPER_SPINS ||
+	       ((self->guard == NULL || self->guard(self->guard_data, error)) &&
+		simple(self, HVP_WIRE_JOBS, NULL, 0, error));
 }
 
 bool hvp_keeper_set_spins(HvpKeeper *self, const HvpKeeperSpin *sites, gsize count, GError **error)

@@ -177,6 +177,16 @@ bool hvp_keeper_resume(HvpKeeper *self, gint64 *ret_usec, GError **error)
 void hvp_keeper_set_trap_kind(HvpKeeper *self, HvpKeeperTrapKind kind);
 HvpKeeperTrapKind hvp_keeper_get_trap_kind(const HvpKeeper *self);
 
+/* BUSY, naming it, where a job moves or copies the VM's RAM of which no monitor tells. */
+typedef bool (*HvpKeeperGuard)(gpointer data, GError **error);
+void hvp_keeper_set_guard(HvpKeeper *self, HvpKeeperGuard guard, gpointer data);
+
+/*
+ * Before traps are planted, while the guest runs: whether they stay in this guest. A spin trap that
+ * is copied with its memory is one that nobody removes over there. BUSY, naming the job.
+ */
+bool hvp_keeper_check_no_job(HvpKeeper *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /*
  * From now on traps, hooks and return traps are spin traps, and only at @sites; with none, they
  * are breakpoints again. What is planted must stay in the set. While any is planted and the

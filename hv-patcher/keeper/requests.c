@@ -7,6 +7,9 @@
 #include "keeper/home.h"
 #include "keeper/journal.h"
 #include "keeper/reach.h"
+#include "vm/machine.h"
+
+#define ASK_USEC (3 * G_USEC_PER_SEC)
 
 static bool require(bool condition, const char *what, GError **error)
 {
@@ -168,6 +171,24 @@ static bool on_detach(HvpSession *self, GError **error)
 	       require(!hvp_home_is_needed(self), "a call is under way or writes are not committed",
 		       error) &&
 	       hvp_home_leave(self, error) && done(self);
+}
+
+/* Without a monitor the tool has others to ask. */
+static bool on_jobs(HvpSession *self, GError **error)
+{
+	g_autofree char *job = NULL;
+
+	if (!require_attached(self, error) ||
+	    !require(!self->vcpus.stopped && self->vcpus.planted_count == 0,
+		     "the VM is stopped, or has traps", error))
+		return false;
+	if (self->qmp != NULL &&
+	    !hvp_machine_ask_ram_job(self->qmp, self->by_kvm ? self->place.pid : 0,
+				     hvp_deadline_in(ASK_USEC), &job, error))
+		return false;
+	if (job == NULL)
+		return done(self);
+	return hvp_error_set(error, HVP_ERROR_BUSY, "%s: it would take a trap along", job);
 }
 
 static bool on_stop(HvpSession *self, const HvpWireStop *request, GError **error)
@@ -358,6 +379,7 @@ static bool size_fits(HvpWireType type, gsize length_bytes)
 	switch (type) {
 	case HVP_WIRE_ATTACH:
 	case HVP_WIRE_DETACH:
+	case HVP_WIRE_JOBS:
 	case HVP_WIRE_RESUME:
 	case HVP_WIRE_COMMIT:
 		return length_bytes == 0;
@@ -411,6 +433,8 @@ static bool dispatch(HvpSession *self, GError **error)
 		return on_adopt(self, bytes, length_bytes, error);
 	case HVP_WIRE_DETACH:
 		return on_detach(self, error);
+	case HVP_WIRE_JOBS:
+		return on_jobs(self, error);
 	case HVP_WIRE_STOP:
 		return on_stop(self, &fixed.stop, error);
 	case HVP_WIRE_WAIT:

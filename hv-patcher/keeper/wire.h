@@ -13,6 +13,7 @@
  *   ATTACH DETACH   -                                    -
  *   ADOPT           HvpWireAdopt, frames, hooks,         -
  *                   spin traps, writes
+ *   JOBS            -                                    -
  *   STOP            HvpWireStop                          HvpWireStopped, HvpRegisters[]
  *   WAIT            HvpWireWait                          the same
  *   RESUME          -                                    gint64 usec
@@ -69,6 +70,7 @@ typedef enum {
 	HVP_WIRE_WRITE,
 	HVP_WIRE_COMMIT,
 	HVP_WIRE_SPINS,
+	HVP_WIRE_JOBS,
 	HVP_WIRE_TYPE_COUNT,
 } HvpWireType;
 

@@ -742,7 +742,7 @@ bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char 
 	if (!find_migration(qmp, deadline, &job, error) ||
 	    (job == NULL && !find_dump(qmp, deadline, &job, error)) ||
 	    (job == NULL && !find_snapshot(qmp, deadline, &job, error)) ||
-	    (job == NULL && !find_userfaultfd(pid, &job, error)))
+	    (job == NULL && pid != 0 && !find_userfaultfd(pid, &job, error)))
 		return false;
 	*ret_job = g_steal_pointer(&job);
 	return true;

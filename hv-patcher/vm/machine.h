@@ -147,7 +147,10 @@ bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret
  */
 char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error);
 
-/* hvp_machine_find_ram_job, asked of QEMU @pid where there is no HvpMachine. */
+/*
+ * hvp_machine_find_ram_job, asked of QEMU @pid where there is no HvpMachine; 0: not known, and no
+ * userfaultfd is looked for.
+ */
 bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
 			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

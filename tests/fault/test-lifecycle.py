@@ -21,6 +21,7 @@ suite = Suite('6.1', '6.12')
 
 GONE_SECONDS = 30.0
 STOP_TRIES = 3
+BEFORE_TRAPS = 2  # the first request behind the one to attach
 MIDDLE = 20  # a request in the middle of apply: the loader is at work, or about to
 
 
@@ -362,6 +363,26 @@ def _(guest):
             assert result.status in (BUSY, REFUSED) and 'migrat' in result.json['message'], result
         scene.assert_text(False)
     finally:
+        guest.qmp.execute('migrate_cancel')
+    while guest.qmp.execute('query-migrate')['status'] != 'cancelled':
+        time.sleep(0.05)
+    assert_usable(scene)
+
+
+@suite.case('migration-begins-before-a-spin-trap-BUSY')
+def _(guest):
+    # Nobody would remove over there what is copied with the memory.
+    scene = Scene(guest)
+    guest.trap = 'spin'
+    guest.qmp.execute('migrate-set-parameters', **{'max-bandwidth': 4096})
+    try:
+        with frozen(scene, 'apply', BEFORE_TRAPS) as tool:
+            guest.qmp.execute('migrate', uri='exec:cat > /dev/null')
+            status, said, _ = thaw(scene, tool)
+        assert status == BUSY and 'take a trap along' in said, said
+        scene.assert_text(False)
+    finally:
+        guest.trap = None
         guest.qmp.execute('migrate_cancel')
     while guest.qmp.execute('query-migrate')['status'] != 'cancelled':
         time.sleep(0.05)
