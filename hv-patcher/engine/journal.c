@@ -276,6 +276,13 @@ static void drop_frame(HvpJournalState *state, bool began)
 	g_array_set_size(state->ranges, left);
 }
 
+static void add_place(HvpJournalState *state, guint64 gpa)
+{
+	HvpGpa place = hvp_gpa(gpa);
+
+	g_array_append_val(state->places, place);
+}
+
 static void take_writes(HvpJournalState *state, const HvpJournalRecord *record)
 {
 	HvpKeeperWrite write;
@@ -285,6 +292,21 @@ static void take_writes(HvpJournalState *state, const HvpJournalRecord *record)
 		g_array_append_val(state->writes, write);
 		g_array_append_val(state->places, write.gpa);
 	}
+}
+
+static void take_data(HvpJournalState *state, const HvpJournalRecord *record)
+{
+	HvpJournalData data;
+
+	if (record->length_bytes != sizeof data)
+		return;
+	memcpy(&data, record->payload, sizeof data);
+	/* No record has more than one request of the tool's. */
+	data.length_bytes = MIN(data.length_bytes, HVP_JOURNAL_MAX_RECORD_BYTES);
+	for (guint64 at = 0; at < data.length_bytes; at += HVP_PAGE_SIZE)
+		add_place(state, data.gpa.value + at);
+	if (data.length_bytes > 0)
+		add_place(state, data.gpa.value + data.length_bytes - 1);
 }
 
 static void take_spin_places(HvpJournalState *state)
@@ -330,6 +352,9 @@ static void take_record(HvpJournalState *state, const HvpJournalRecord *record)
 		break;
 	case HVP_JOURNAL_WRITE:
 		take_writes(state, record);
+		break;
+	case HVP_JOURNAL_DATA:
+		take_data(state, record);
 		break;
 	case HVP_JOURNAL_UNDONE:
 		g_array_set_size(state->writes, 0);

@@ -29,7 +29,7 @@ typedef struct {
 	GArray *hooks;	    /* HvpKeeperHook */
 	GArray *spins;	    /* HvpKeeperSpin: where spin traps may stand */
 	GArray *writes;	    /* HvpKeeperWrite, uncommitted */
-	GArray *places;	    /* HvpGpa: of all writes and spin traps that there were */
+	GArray *places;	    /* HvpGpa: of all writes, data and spin traps that there were */
 	bool committed;	    /* the last writes were made final */
 	GHashTable *begin;  /* char * -> char *: what the operation was */
 	GPtrArray *steps;   /* char *: "key=value" of its steps, in order */

@@ -37,6 +37,7 @@ typedef enum {
 	HVP_JOURNAL_SPINS,     /* HvpKeeperSpin[]: where spin traps may stand from now on */
 	HVP_JOURNAL_RETURNED,  /* RAX u64: the innermost call is over, its thread comes home next */
 	HVP_JOURNAL_CALLED,    /* none, by the keeper: the steps' call begins, see above */
+	HVP_JOURNAL_DATA,      /* HvpJournalData: about to be written, by kvm, and never undone */
 } HvpJournalType;
 
 #define HVP_JOURNAL_MAX_BYTES (16U << 20)
@@ -44,6 +45,11 @@ typedef enum {
 /* The size of a record without payload. */
 #define HVP_JOURNAL_HEADER_BYTES 16
 #define HVP_JOURNAL_MAX_AT_ONCE 2
+
+typedef struct {
+	HvpGpa gpa;
+	guint64 length_bytes;
+} HvpJournalData;
 
 typedef struct {
 	HvpJournalType type;

@@ -347,6 +347,15 @@ static bool on_vcpu(HvpSession *self, HvpWireType type, const HvpWireVcpu *reque
 	}
 }
 
+/* QEMU does not see what is written by kvm: whoever recovers may have to write it once more. */
+static bool note_data(HvpSession *self, guint64 gpa, gsize length_bytes, GError **error)
+{
+	HvpJournalData data = { .gpa = hvp_gpa(gpa), .length_bytes = length_bytes };
+
+	return !self->by_kvm ||
+	       hvp_journal_append(self->journal_fd, HVP_JOURNAL_DATA, &data, sizeof data, error);
+}
+
 static bool on_data(HvpSession *self, const guint8 *bytes, gsize length_bytes, GError **error)
 {
 	guint64 gpa;
@@ -355,7 +364,8 @@ static bool on_data(HvpSession *self, const guint8 *bytes, gsize length_bytes, G
 	    !require(length_bytes > sizeof gpa, "malformed request", error))
 		return false;
 	memcpy(&gpa, bytes, sizeof gpa);
-	return hvp_backend_write_physical(self->vcpus.backend, hvp_gpa(gpa), bytes + sizeof gpa,
+	return note_data(self, gpa, length_bytes - sizeof gpa, error) &&
+	       hvp_backend_write_physical(self->vcpus.backend, hvp_gpa(gpa), bytes + sizeof gpa,
 					  length_bytes - sizeof gpa, error) &&
 	       done(self);
 }

@@ -181,7 +181,7 @@ static inline void vm_assert_untouched_but_attached(const Vm *vm)
 /* The types of all records of the journal, one letter each. */
 static inline char *vm_journal(const Vm *vm)
 {
-	static const char letters[] = "?bsAHDhWUCXEnSrc";
+	static const char letters[] = "?bsAHDhWUCXEnSrcd";
 	g_autofree char *path = vm_path(vm, "journal");
 	g_autofree char *bytes = NULL;
 	g_autoptr(GArray) records = NULL;
