@@ -118,12 +118,14 @@ def leave_sleep(guest):
 class Workload:
     """Threads in the guest that look for a mix, see programs/hvp_generation.c."""
 
-    def __init__(self, guest, threads=4, order=()):
+    def __init__(self, guest, threads=4, order=(), nice=0):
+        """@nice: the guest's own threads, and those of hvpatch's calls, go first."""
         self._guest = guest
         # It is ended by end(), long before its time.
         arguments = ' '.join(str(number) for number in (WORKLOAD_SECONDS, threads, *order))
         guest.check('rm -f /tmp/generation-pid; '
-                    f'(hvp_generation {arguments} > /tmp/generation 2>&1 & '
+                    f'(sh -c "renice {nice} \\$\\$ && exec hvp_generation {arguments}" '
+                    '> /tmp/generation 2>&1 & '
                     'echo $! > /tmp/generation-pid; wait $!; '
                     'echo "status $?" >> /tmp/generation) > /dev/null 2>&1 &')
         guest.wait_for('kill -0 $(cat /tmp/generation-pid)')
