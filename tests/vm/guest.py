@@ -222,6 +222,12 @@ class Guest:
                     parts += stream.read().splitlines()[-15:]
         return '\n'.join(parts)
 
+    def epitaph(self):
+        """What it said last, if it has ended; else nothing: for a message."""
+        if self._process is None or self._process.poll() is None:
+            return ''
+        return f'QEMU has ended ({self._process.returncode}):\n{self.post_mortem()}'
+
     def stop(self):
         for line in (self._channel, self.qmp):
             if line:

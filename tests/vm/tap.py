@@ -235,3 +235,7 @@ class Suite:
             assert_invariants(guest, case.allow)
         except (ChannelClosed, QmpGone) as error:
             raise AssertionError(f'the guest is gone:\n{guest.post_mortem()}') from error
+        except AssertionError as error:
+            if not guest.epitaph():
+                raise
+            raise AssertionError(guest.epitaph()) from error
