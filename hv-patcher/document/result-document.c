@@ -41,8 +41,13 @@ JsonNode *hvp_result_document_new(const char *operation, const char *vm_name,
 				  const HvpTarget *target, const HvpResult *result,
 				  const GError *error)
 {
+	g_autoptr(HvpResult) nothing = NULL;
 	JsonBuilder *json = hvp_json_new();
 
+	if (result == NULL) {
+		result = nothing = hvp_result_new();
+		nothing->kind = hvp_result_kind_of(error);
+	}
 	hvp_json_text(json, "operation", operation);
 	hvp_json_text(json, "result", hvp_result_kind_name(result->kind));
 	hvp_json_text(json, "code", error ? hvp_error_name(error) : NULL);

@@ -8,7 +8,7 @@
 
 /*
  * The document of @operation; the caller's. @vm_name is how the user named the VM, for where
- * @target is NULL; @error is NULL where all went well.
+ * @target is NULL; @result is NULL where nothing was begun; @error is NULL where all went well.
  */
 JsonNode *hvp_result_document_new(const char *operation, const char *vm_name,
 				  const HvpTarget *target, const HvpResult *result,

@@ -77,7 +77,8 @@ bool hvp_klp_core_read_transition(HvpKernel *kernel, HvpGva *ret_patch, GError *
 	       hvp_kernel_read_u64(kernel, "klp_transition_patch", &ret_patch->value, error);
 }
 
-bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline, GError **error)
+bool hvp_klp_core_wait_idle(HvpKernel *kernel, const HvpOptions *options, HvpDeadline deadline,
+			    GError **error)
 {
 	for (;;) {
 		HvpGva patch;
@@ -90,6 +91,8 @@ bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline, GError **er
 			return hvp_error_set(
 				error, HVP_ERROR_BUSY,
 				"a transition of the guest's own livepatch core does not end");
+		if (!hvp_options_check_wanted(options, error))
+			return false;
 		g_usleep(POLL_USEC);
 	}
 }
