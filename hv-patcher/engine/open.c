@@ -63,8 +63,7 @@ static void set_owner(HvpTarget *target, const HvpLibvirt *libvirt, const HvpLib
 	target->owner = (HvpTargetOwner){ owner_check_no_job, owner, owner_free };
 }
 
-/* The threads of one that is paused are not in the guest, and tell nothing of it. */
-static bool check_running(const HvpLibvirtDomain *domain, GError **error)
+bool hvp_open_check_running(const HvpLibvirtDomain *domain, GError **error)
 {
 	const char *state;
 
@@ -81,7 +80,7 @@ static HvpTarget *open_by_process(const HvpLibvirt *libvirt, const HvpLibvirtDom
 {
 	g_autoptr(HvpTarget) target = NULL;
 
-	if (!check_running(domain, error))
+	if (!hvp_open_check_running(domain, error))
 		return NULL;
 	target = hvp_target_open_process(pid, hvp_libvirt_domain_get_name(domain), error);
 	if (target == NULL || !hvp_libvirt_domain_check_process(domain, pid, error))
@@ -90,8 +89,7 @@ static HvpTarget *open_by_process(const HvpLibvirt *libvirt, const HvpLibvirtDom
 	return g_steal_pointer(&target);
 }
 
-/* *@ret_pid is its process if that has vCPUs of KVM, else 0: it is emulated. */
-static bool find_kvm(const HvpLibvirtDomain *domain, pid_t *ret_pid, GError **error)
+bool hvp_open_find_kvm(const HvpLibvirtDomain *domain, pid_t *ret_pid, GError **error)
 {
 	g_autoptr(HvpMachine) machine = NULL;
 	GError *local = NULL;
@@ -127,7 +125,7 @@ static HvpTarget *open_active_domain(const HvpOpenWay *way, const HvpLibvirt *li
 
 	if (way->backend == HVP_TARGET_BACKEND_GDBSTUB || way->needs_monitor)
 		return open_by_monitor(libvirt, domain, error);
-	if (!find_kvm(domain, &pid, error))
+	if (!hvp_open_find_kvm(domain, &pid, error))
 		return NULL;
 	if (pid == 0)
 		return open_by_monitor(libvirt, domain, error);

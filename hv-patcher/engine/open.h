@@ -31,6 +31,17 @@ HvpTarget *hvp_open_set_up(const HvpOpenWay *way, HvpTarget *target, GError **er
 HvpTarget *hvp_open_domain(const HvpOpenWay *way, const HvpLibvirt *libvirt,
 			   const HvpLibvirtDomain *domain, GError **error);
 
+/* *@ret_pid is its process if that has vCPUs of KVM, else 0: it is emulated. */
+bool hvp_open_find_kvm(const HvpLibvirtDomain *domain, pid_t *ret_pid,
+		       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Whether it runs, so that it can be looked at by its process: the threads of one that is paused
+ * are not in the guest, and tell nothing of it. CONFLICT.
+ */
+bool hvp_open_check_running(const HvpLibvirtDomain *domain,
+			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* UNSUPPORTED: there is nobody who tells what is done with the VM's RAM. Always false. */
 bool hvp_open_refuse_ownerless(GError **error);
 

@@ -33,8 +33,8 @@ typedef struct {
 #define HVP_DEFAULT_MAX_PAUSE_USEC (10 * 1000)
 
 /*
- * Whether the operation is still wanted. CANCELLED: it is not. Asked only where all that was done can
- * be taken back: before the switch.
+ * Whether the operation is still wanted. CANCELLED: it is not. Asked only where all that was done
+ * can be taken back: before the switch.
  */
 bool hvp_options_check_wanted(const HvpOptions *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

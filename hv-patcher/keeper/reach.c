@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "keeper/reach.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "keeper/attach.h"
@@ -9,6 +10,27 @@
 /* A vCPU is back in the guest long before; on a busy host its thread may wait for a CPU. */
 #define FIND_USEC (5 * G_USEC_PER_SEC)
 
+/* The only process that a place may name; 0: any. */
+static HvpWirePlace only;
+
+bool hvp_reach_allow_only(const char *argument)
+{
+	int length = 0;
+
+	if (!g_str_has_prefix(argument, HVP_WIRE_ONLY))
+		return false;
+	argument += strlen(HVP_WIRE_ONLY);
+	return sscanf(argument, "%d-%" G_GUINT64_FORMAT "%n", &only.pid, &only.start_time,
+		      &length) == 2 &&
+	       argument[length] == 0 && only.pid > 0;
+}
+
+static bool is_allowed(const HvpWirePlace *place)
+{
+	return only.pid == 0 ||
+	       (place->pid == only.pid && place->start_time == only.start_time);
+}
+
 bool hvp_reach_set_place(HvpSession *self, const HvpWirePlace *place, const HvpRamRange *ranges,
 			 gsize count, GError **error)
 {
@@ -16,6 +38,10 @@ bool hvp_reach_set_place(HvpSession *self, const HvpWirePlace *place, const HvpR
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "a place with pid %d and %" G_GSIZE_FORMAT " ranges of RAM",
 				     place->pid, count);
+	if (!is_allowed(place))
+		return hvp_error_set(error, HVP_ERROR_PERMISSION,
+				     "process %d is not the one that this keeper is for",
+				     place->pid);
 	self->by_kvm = true;
 	self->place = *place;
 	self->range_count = count;

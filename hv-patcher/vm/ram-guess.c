@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vm/ram-guess.h"
 
-#include <errno.h>
+#include <stdlib.h>
 
-#include "vm/access.h"
+#include "vm/process-maps.h"
 #include "vm/process-memory.h"
 #include "vm/ram-evidence.h"
 
@@ -12,13 +12,17 @@
 
 static bool find_blocks(pid_t pid, HvpRamBlocks *ret_blocks, GError **error)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
-	g_autofree char *text = NULL;
+	FILE *file = hvp_process_maps_open(pid, error);
+	size_t size = 0;
+	char *text = NULL;
 
-	errno = 0;
-	if (!g_file_get_contents(path, &text, NULL, NULL))
-		return hvp_access_explain(pid, errno, "reading the mappings of", error);
-	hvp_ram_blocks_parse(ret_blocks, text);
+	if (file == NULL)
+		return false;
+	/* There is no NUL in it: all of it. */
+	if (getdelim(&text, &size, 0, file) > 0)
+		hvp_ram_blocks_parse(ret_blocks, text);
+	fclose(file);
+	free(text);
 	return ret_blocks->count > 0 ||
 	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 			     "process %d has nothing mapped that could be a guest's memory",
@@ -82,7 +86,7 @@ HvpRam *hvp_ram_guess(pid_t pid, const HvpRegisters *registers, guint count, GEr
 	g_autoptr(HvpPhysical) by_hva = NULL;
 	g_autoptr(GPtrArray) layouts = NULL;
 	const HvpRamLayout *layout;
-	HvpRamBlocks blocks;
+	HvpRamBlocks blocks = { 0 };
 
 	if (!find_blocks(pid, &blocks, error))
 		return NULL;
