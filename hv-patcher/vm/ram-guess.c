@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vm/ram-guess.h"
 
-#include <stdlib.h>
-
-#include "vm/process-maps.h"
 #include "vm/process-memory.h"
 #include "vm/ram-evidence.h"
 
@@ -12,21 +9,11 @@
 
 static bool find_blocks(pid_t pid, HvpRamBlocks *ret_blocks, GError **error)
 {
-	FILE *file = hvp_process_maps_open(pid, error);
-	size_t size = 0;
-	char *text = NULL;
-
-	if (file == NULL)
-		return false;
-	/* There is no NUL in it: all of it. */
-	if (getdelim(&text, &size, 0, file) > 0)
-		hvp_ram_blocks_parse(ret_blocks, text);
-	fclose(file);
-	free(text);
-	return ret_blocks->count > 0 ||
-	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "process %d has nothing mapped that could be a guest's memory",
-			     (int)pid);
+	return hvp_ram_blocks_read(ret_blocks, pid, error) &&
+	       (ret_blocks->count > 0 ||
+		hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+			      "process %d has nothing mapped that could be a guest's memory",
+			      (int)pid));
 }
 
 /* Each block at its own address, as if the guest had it there. */
@@ -86,7 +73,7 @@ HvpRam *hvp_ram_guess(pid_t pid, const HvpRegisters *registers, guint count, GEr
 	g_autoptr(HvpPhysical) by_hva = NULL;
 	g_autoptr(GPtrArray) layouts = NULL;
 	const HvpRamLayout *layout;
-	HvpRamBlocks blocks = { 0 };
+	HvpRamBlocks blocks;
 
 	if (!find_blocks(pid, &blocks, error))
 		return NULL;
