@@ -11,6 +11,7 @@
 
 #include "base/json-text.h"
 #include "base/text.h"
+#include "vm/helper.h"
 
 #define CHUNK_BYTES 16384U
 /* No character of UTF-8: whoever reads it forgets what came before. */
@@ -445,10 +446,20 @@ static bool connect_socket(int fd, const char *path, HvpDeadline deadline, GErro
 	return true;
 }
 
+static HvpAgent *ask_for_connection(HvpDeadline deadline, GError **error)
+{
+	int fd = hvp_helper_open(HVP_HELPER_AGENT, 0, error);
+
+	return fd >= 0 ? hvp_agent_new_from_fd(fd, deadline, error) : NULL;
+}
+
 HvpAgent *hvp_agent_connect(const char *path, HvpDeadline deadline, GError **error)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd;
 
+	if (hvp_helper_is_used())
+		return ask_for_connection(deadline, error);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "socket");
 		return NULL;

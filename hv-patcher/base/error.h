@@ -26,6 +26,8 @@ typedef enum {
 	HVP_ERROR_UNRELIABLE,
 	HVP_ERROR_CONFLICT,
 	HVP_ERROR_TAMPERED,
+	/* The caller wanted it no more; nothing is changed. */
+	HVP_ERROR_CANCELLED,
 	/* The VM ended or its monitor closed. */
 	HVP_ERROR_VM_GONE,
 	/* Failed, the old bytes proven back. */

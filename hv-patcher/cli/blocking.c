@@ -58,12 +58,12 @@ static GArray *find_forbidden(HvpTarget *target, const HvpPatch *patch, const Hv
 static void show_json(HvpTarget *target, const HvpPatch *patch, const HvpSweep *sweep,
 		      const GPtrArray *blockers)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_text(json, "patch", patch->name);
-	hvp_cli_json_text(json, "kernel", hvp_kernel_get_release(target->kernel));
-	hvp_cli_json_integer(json, "tasks", hvp_sweep_count(sweep));
-	hvp_cli_show_blockers_json(json, blockers);
+	hvp_json_text(json, "patch", patch->name);
+	hvp_json_text(json, "kernel", hvp_kernel_get_release(target->kernel));
+	hvp_json_integer(json, "tasks", hvp_sweep_count(sweep));
+	hvp_parts_add_blockers(json, blockers);
 	hvp_cli_json_print(json);
 }
 

@@ -3,51 +3,7 @@
 
 #include "cli/options.h"
 #include "cli/show.h"
-
-static void show_replace(JsonBuilder *json, HvpPatchTristate replace)
-{
-	if (replace == HVP_PATCH_UNKNOWN)
-		hvp_cli_json_text(json, "replace", NULL);
-	else
-		hvp_cli_json_bool(json, "replace", replace == HVP_PATCH_YES);
-}
-
-static void show_item_json(JsonBuilder *json, const HvpCheckItem *item)
-{
-	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "item", item->item);
-	hvp_cli_json_bool(json, "ok", item->ok);
-	hvp_cli_json_bool(json, "accepted", item->accepted);
-	hvp_cli_json_text(json, "why", item->why ? item->why : "");
-	json_builder_end_object(json);
-}
-
-static void show_json(const HvpPatch *patch, const HvpCheck *check, const GError *verdict)
-{
-	JsonBuilder *json = hvp_cli_json_new();
-
-	hvp_cli_json_bool(json, "applicable", check->applicable);
-	hvp_cli_json_bool(json, "already_applied", check->already_applied);
-	hvp_cli_json_error(json, verdict);
-	hvp_cli_json_text(json, "format", hvp_patch_format_name(patch->format));
-	hvp_cli_json_begin_array(json, "items");
-	for (guint i = 0; i < check->items->len; i++)
-		show_item_json(json, &g_array_index(check->items, HvpCheckItem, i));
-	json_builder_end_array(json);
-	hvp_cli_json_begin_array(json, "functions");
-	for (guint i = 0; i < check->functions->len; i++) {
-		const HvpCheckFunction *function = &g_array_index(check->functions,
-								  HvpCheckFunction, i);
-
-		hvp_cli_show_function_json(
-			json, function->facts.object ? function->facts.object : "vmlinux",
-			function->facts.name, function->facts.old.start, hvp_gva(0),
-			function->site.site);
-	}
-	json_builder_end_array(json);
-	show_replace(json, patch->replace);
-	hvp_cli_json_print(json);
-}
+#include "document/check-document.h"
 
 static void show_items_table(const HvpCheck *check)
 {
@@ -119,7 +75,7 @@ static bool run(HvpCli *cli, const char *path, const HvpOptions *options, GError
 	if (!hvp_check_verdict(check, &verdict))
 		cli->exit_status = hvp_error_exit_status(verdict);
 	if (cli->output == HVP_CLI_JSON)
-		show_json(patch, check, verdict);
+		hvp_cli_json_print_node(hvp_check_document_new(patch, check, verdict));
 	else
 		show_table(patch, check, verdict);
 	return true;

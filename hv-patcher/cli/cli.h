@@ -9,8 +9,7 @@
  */
 #pragma once
 
-#include "engine/target.h"
-#include "vm/libvirt.h"
+#include "engine/open.h"
 
 typedef enum { HVP_CLI_TABLE, HVP_CLI_JSON } HvpCliOutput;
 
@@ -95,12 +94,3 @@ HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 
 /* Tells @target where the guest's agent is, for commands that have a use for it. */
 void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);
-
-/*
- * Whether somebody tells what is done with the RAM of @target while it is changed. UNSUPPORTED: a
- * VM that was named by its process alone.
- */
-bool hvp_cli_check_owner(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/* Whether @target may be changed. UNSUPPORTED: through the kvm backend only where asked for. */
-bool hvp_cli_check_backend(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;

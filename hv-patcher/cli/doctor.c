@@ -47,17 +47,17 @@ static void show_remedy_json(JsonBuilder *json, const char *remedy)
 
 static void show_json(const GPtrArray *items)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_bool(json, "healthy", hvp_doctor_is_healthy(items));
-	hvp_cli_json_begin_array(json, "items");
+	hvp_json_bool(json, "healthy", hvp_doctor_is_healthy(items));
+	hvp_json_begin_array(json, "items");
 	for (guint i = 0; i < items->len; i++) {
 		const HvpItem *item = g_ptr_array_index(items, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "item", item->name);
-		hvp_cli_json_text(json, "state", hvp_item_state_name(item->state));
-		hvp_cli_json_text(json, "why", item->why);
+		hvp_json_text(json, "item", item->name);
+		hvp_json_text(json, "state", hvp_item_state_name(item->state));
+		hvp_json_text(json, "why", item->why);
 		show_remedy_json(json, item->remedy);
 		json_builder_end_object(json);
 	}

@@ -26,18 +26,18 @@ static HvpLibvirtDomain *find_domain(const HvpCli *cli, HvpLibvirt **ret_libvirt
 
 static void show_json(const HvpLibvirtDomain *domain, const GPtrArray *entries)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_text(json, "domain", hvp_libvirt_domain_get_name(domain));
-	hvp_cli_json_text(json, "uuid", hvp_libvirt_domain_get_uuid(domain));
-	hvp_cli_json_begin_array(json, "installed");
+	hvp_json_text(json, "domain", hvp_libvirt_domain_get_name(domain));
+	hvp_json_text(json, "uuid", hvp_libvirt_domain_get_uuid(domain));
+	hvp_json_begin_array(json, "installed");
 	for (guint i = 0; i < entries->len; i++) {
 		const HvpStoreEntry *entry = g_ptr_array_index(entries, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "name", entry->name);
-		hvp_cli_json_text(json, "sha256", entry->sha256);
-		hvp_cli_json_text(json, "file", entry->path);
+		hvp_json_text(json, "name", entry->name);
+		hvp_json_text(json, "sha256", entry->sha256);
+		hvp_json_text(json, "file", entry->path);
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);

@@ -4,7 +4,8 @@
  * others from being listed.
  */
 #include "cli/options.h"
-#include "cli/patchable.h"
+#include "cli/output.h"
+#include "document/patchable.h"
 #include "engine/applied.h"
 
 /* What is known of one domain. */
@@ -14,7 +15,7 @@ typedef struct {
 	char *kernel;	     /* NULL: not looked into */
 	const char *backend; /* likewise */
 	GPtrArray *patches;  /* HvpApplied; NULL: not known */
-	HvpCliPatchable may; /* its reasons are NULL where nothing was asked */
+	HvpPatchable may; /* its reasons are NULL where nothing was asked */
 } Entry;
 
 static void entry_free(gpointer data)
@@ -23,7 +24,7 @@ static void entry_free(gpointer data)
 
 	if (self->patches != NULL)
 		g_ptr_array_unref(self->patches);
-	hvp_cli_patchable_clear(&self->may);
+	hvp_patchable_clear(&self->may);
 	g_free(self->kernel);
 	g_free(self);
 }
@@ -35,14 +36,14 @@ static bool look_into(Entry *self, const HvpCli *cli, const HvpLibvirt *libvirt,
 	if (target == NULL)
 		return false;
 	self->kernel = g_strdup(hvp_kernel_get_release(target->kernel));
-	self->backend = hvp_cli_patchable_backend(target);
+	self->backend = hvp_patchable_backend(target);
 	self->patches = hvp_applied_read_all(target, error);
-	return self->patches != NULL && hvp_cli_patchable_read(target, &self->may, error);
+	return self->patches != NULL && hvp_patchable_read(target, &self->may, error);
 }
 
 static void set_reason(Entry *self, const GError *reason)
 {
-	self->may = (HvpCliPatchable){ false, g_ptr_array_new_with_free_func(g_free) };
+	self->may = (HvpPatchable){ false, g_ptr_array_new_with_free_func(g_free) };
 	g_ptr_array_add(self->may.reasons, hvp_cli_output_escape(reason->message));
 }
 
@@ -65,22 +66,22 @@ static Entry *entry_new(const HvpCli *cli, const HvpLibvirt *libvirt,
 static void show_id_json(JsonBuilder *json, int id)
 {
 	if (id >= 0)
-		hvp_cli_json_integer(json, "id", id);
+		hvp_json_integer(json, "id", id);
 	else
-		hvp_cli_json_text(json, "id", NULL);
+		hvp_json_text(json, "id", NULL);
 }
 
 static void show_patches_json(JsonBuilder *json, const GPtrArray *patches)
 {
-	hvp_cli_json_begin_array(json, "patches");
+	hvp_json_begin_array(json, "patches");
 	for (guint i = 0; patches != NULL && i < patches->len; i++) {
 		const HvpApplied *patch = g_ptr_array_index(patches, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "name", patch->record->patch);
-		hvp_cli_json_text(json, "sha256", patch->record->sha256);
-		hvp_cli_json_bool(json, "verified", patch->state == HVP_RECORD_SWITCHED);
-		hvp_cli_json_text(json, "state", hvp_record_state_name(patch->state));
+		hvp_json_text(json, "name", patch->record->patch);
+		hvp_json_text(json, "sha256", patch->record->sha256);
+		hvp_json_bool(json, "verified", patch->state == HVP_RECORD_SWITCHED);
+		hvp_json_text(json, "state", hvp_record_state_name(patch->state));
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);
@@ -89,23 +90,23 @@ static void show_patches_json(JsonBuilder *json, const GPtrArray *patches)
 static void show_entry_json(JsonBuilder *json, const Entry *self)
 {
 	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "name", hvp_libvirt_domain_get_name(self->domain));
-	hvp_cli_json_text(json, "uuid", hvp_libvirt_domain_get_uuid(self->domain));
+	hvp_json_text(json, "name", hvp_libvirt_domain_get_name(self->domain));
+	hvp_json_text(json, "uuid", hvp_libvirt_domain_get_uuid(self->domain));
 	show_id_json(json, hvp_libvirt_domain_get_id(self->domain));
-	hvp_cli_json_text(json, "state", self->state);
-	hvp_cli_json_text(json, "kernel", self->kernel);
-	hvp_cli_json_text(json, "backend", self->backend);
+	hvp_json_text(json, "state", self->state);
+	hvp_json_text(json, "kernel", self->kernel);
+	hvp_json_text(json, "backend", self->backend);
 	if (self->may.reasons != NULL)
-		hvp_cli_patchable_show_json(&self->may, json);
+		hvp_patchable_add(&self->may, json);
 	show_patches_json(json, self->patches);
 	json_builder_end_object(json);
 }
 
 static void show_json(const GPtrArray *entries)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_begin_array(json, "domains");
+	hvp_json_begin_array(json, "domains");
 	for (guint i = 0; i < entries->len; i++)
 		show_entry_json(json, g_ptr_array_index(entries, i));
 	json_builder_end_array(json);
@@ -128,7 +129,7 @@ static char *join_patches(const GPtrArray *patches)
 	return g_string_free(text, FALSE);
 }
 
-static char *join_reasons(const HvpCliPatchable *may)
+static char *join_reasons(const HvpPatchable *may)
 {
 	GString *text = g_string_new(NULL);
 

@@ -6,117 +6,47 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/text.h"
-
-#define MAX_TEXT_BYTES 4096U
-#define OBJECT_VERSION 1
-
 char *hvp_cli_output_escape(const char *text)
 {
-	return hvp_text_escape(text ? text : "", HVP_TEXT_TERMINATED, MAX_TEXT_BYTES);
-}
-
-static char *format_hex(guint64 value)
-{
-	return g_strdup_printf("0x%" G_GINT64_MODIFIER "x", value);
+	return hvp_json_escape(text);
 }
 
 char *hvp_cli_output_address(HvpGva address)
 {
-	return format_hex(address.value);
+	return hvp_json_format_address(address);
 }
 
 char *hvp_cli_output_time(gint64 unix_usec)
 {
-	g_autoptr(GDateTime) time = NULL;
-
-	if (unix_usec > 0)
-		time = g_date_time_new_from_unix_utc(unix_usec / G_USEC_PER_SEC);
-	return time ? g_date_time_format(time, "%Y-%m-%dT%H:%M:%SZ") : g_strdup("");
+	return hvp_json_format_time(unix_usec);
 }
 
-JsonBuilder *hvp_cli_json_new(void)
-{
-	JsonBuilder *json = json_builder_new();
-
-	json_builder_begin_object(json);
-	hvp_cli_json_integer(json, "version", OBJECT_VERSION);
-	return json;
-}
-
-static void print_json(JsonBuilder *json, bool pretty)
+/* Takes @node. */
+static void print_json(JsonNode *node, bool pretty)
 {
 	g_autoptr(JsonGenerator) generator = json_generator_new();
-	g_autoptr(JsonNode) root = NULL;
+	g_autoptr(JsonNode) root = node;
 	g_autofree char *text = NULL;
 
-	json_builder_end_object(json);
-	root = json_builder_get_root(json);
 	json_generator_set_root(generator, root);
 	json_generator_set_pretty(generator, pretty);
 	text = json_generator_to_data(generator, NULL);
 	printf("%s\n", text);
-	g_object_unref(json);
+}
+
+void hvp_cli_json_print_node(JsonNode *node)
+{
+	print_json(node, isatty(STDOUT_FILENO));
 }
 
 void hvp_cli_json_print(JsonBuilder *json)
 {
-	print_json(json, isatty(STDOUT_FILENO));
+	hvp_cli_json_print_node(hvp_json_end(json));
 }
 
 void hvp_cli_json_print_line(JsonBuilder *json)
 {
-	print_json(json, false);
-}
-
-void hvp_cli_json_text(JsonBuilder *json, const char *name, const char *text)
-{
-	g_autofree char *escaped = hvp_cli_output_escape(text);
-
-	json_builder_set_member_name(json, name);
-	if (text == NULL)
-		json_builder_add_null_value(json);
-	else
-		json_builder_add_string_value(json, escaped);
-}
-
-void hvp_cli_json_integer(JsonBuilder *json, const char *name, gint64 value)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_add_int_value(json, value);
-}
-
-void hvp_cli_json_bool(JsonBuilder *json, const char *name, bool value)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_add_boolean_value(json, value);
-}
-
-void hvp_cli_json_hex(JsonBuilder *json, const char *name, guint64 value)
-{
-	g_autofree char *text = format_hex(value);
-
-	hvp_cli_json_text(json, name, text);
-}
-
-void hvp_cli_json_address(JsonBuilder *json, const char *name, HvpGva address)
-{
-	if (address.value == 0)
-		hvp_cli_json_text(json, name, NULL);
-	else
-		hvp_cli_json_hex(json, name, address.value);
-}
-
-void hvp_cli_json_begin_array(JsonBuilder *json, const char *name)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_begin_array(json);
-}
-
-void hvp_cli_json_error(JsonBuilder *json, const GError *error)
-{
-	hvp_cli_json_text(json, "code", error ? hvp_error_name(error) : NULL);
-	hvp_cli_json_text(json, "message", error ? error->message : NULL);
+	print_json(hvp_json_end(json), false);
 }
 
 struct libscols_table *hvp_cli_table_new(const HvpCliColumn *columns)
@@ -214,9 +144,9 @@ int hvp_cli_output_fail(const HvpCli *cli, const GError *error)
 	int exit_status = hvp_error_exit_status(error);
 
 	if (cli->output == HVP_CLI_JSON) {
-		JsonBuilder *json = hvp_cli_json_new();
+		JsonBuilder *json = hvp_json_new();
 
-		hvp_cli_json_error(json, error);
+		hvp_json_error(json, error);
 		hvp_cli_json_print(json);
 	}
 	/* Whoever mistypes is a person, whatever output was asked for. */

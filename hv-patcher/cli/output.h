@@ -6,10 +6,10 @@
  */
 #pragma once
 
-#include <json-glib/json-glib.h>
 #include <libsmartcols.h>
 
 #include "cli/cli.h"
+#include "document/json.h"
 
 /* Escapes guest or foreign text, NULL as ""; the caller's. */
 char *hvp_cli_output_escape(const char *text);
@@ -20,22 +20,12 @@ char *hvp_cli_output_address(HvpGva address);
 /* Unix time in microseconds as ISO 8601 in UTC, "" where it is no time; the caller's. */
 char *hvp_cli_output_time(gint64 unix_usec);
 
-/* An object that is begun, with its "version"; ends with hvp_cli_json_print, which takes it. */
-JsonBuilder *hvp_cli_json_new(void);
+/* Prints the object that hvp_json_new has begun, and takes it. */
 void hvp_cli_json_print(JsonBuilder *json);
+/* Prints a document, and takes it. */
+void hvp_cli_json_print_node(JsonNode *node);
 /* The same on one line, wherever it goes. */
 void hvp_cli_json_print_line(JsonBuilder *json);
-
-/* One member each. Text is escaped, NULL becomes null, as does an address of 0. */
-void hvp_cli_json_text(JsonBuilder *json, const char *name, const char *text);
-void hvp_cli_json_integer(JsonBuilder *json, const char *name, gint64 value);
-void hvp_cli_json_bool(JsonBuilder *json, const char *name, bool value);
-void hvp_cli_json_hex(JsonBuilder *json, const char *name, guint64 value);
-void hvp_cli_json_address(JsonBuilder *json, const char *name, HvpGva address);
-void hvp_cli_json_begin_array(JsonBuilder *json, const char *name);
-
-/* "code" and "message" of @error, null both without one. */
-void hvp_cli_json_error(JsonBuilder *json, const GError *error);
 
 /* A column; SCOLS_FL_RIGHT for numbers. */
 typedef struct {

@@ -3,21 +3,17 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "document/recovery-document.h"
 #include "engine/transaction.h"
 
 static void show(const HvpCli *cli, const char *done)
 {
 	g_autofree char *escaped = hvp_cli_output_escape(done);
 
-	if (cli->output == HVP_CLI_JSON) {
-		JsonBuilder *json = hvp_cli_json_new();
-
-		hvp_cli_json_bool(json, "recovered", done[0] != 0);
-		hvp_cli_json_text(json, "done", done);
-		hvp_cli_json_print(json);
-	} else {
+	if (cli->output == HVP_CLI_JSON)
+		hvp_cli_json_print_node(hvp_recovery_document_new(done));
+	else
 		printf("%s\n", done[0] ? escaped : "nothing to recover");
-	}
 }
 
 bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error)

@@ -6,7 +6,7 @@
 
 static void show_texts_json(JsonBuilder *json, const char *name, const GPtrArray *texts)
 {
-	hvp_cli_json_begin_array(json, name);
+	hvp_json_begin_array(json, name);
 	for (guint i = 0; i < texts->len; i++)
 		json_builder_add_string_value(json, g_ptr_array_index(texts, i));
 	json_builder_end_array(json);
@@ -14,15 +14,15 @@ static void show_texts_json(JsonBuilder *json, const char *name, const GPtrArray
 
 static void show_items_json(JsonBuilder *json, const HvpCheck *check)
 {
-	hvp_cli_json_begin_array(json, "items");
+	hvp_json_begin_array(json, "items");
 	for (guint i = 0; check != NULL && i < check->items->len; i++) {
 		const HvpCheckItem *item = &g_array_index(check->items, HvpCheckItem, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "item", item->item);
-		hvp_cli_json_bool(json, "ok", item->ok);
-		hvp_cli_json_bool(json, "accepted", item->accepted);
-		hvp_cli_json_text(json, "why", item->why ? item->why : "");
+		hvp_json_text(json, "item", item->item);
+		hvp_json_bool(json, "ok", item->ok);
+		hvp_json_bool(json, "accepted", item->accepted);
+		hvp_json_text(json, "why", item->why ? item->why : "");
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);
@@ -31,9 +31,9 @@ static void show_items_json(JsonBuilder *json, const HvpCheck *check)
 static void show_status_json(JsonBuilder *json, const char *name, int status)
 {
 	if (status == HVP_REPORT_NOT_RUN)
-		hvp_cli_json_text(json, name, NULL);
+		hvp_json_text(json, name, NULL);
 	else
-		hvp_cli_json_integer(json, name, status);
+		hvp_json_integer(json, name, status);
 }
 
 static void show_result_json(JsonBuilder *json, const char *name, const HvpResult *result)
@@ -44,14 +44,14 @@ static void show_result_json(JsonBuilder *json, const char *name, const HvpResul
 		return;
 	}
 	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "result", hvp_result_kind_name(result->kind));
-	hvp_cli_json_integer(json, "pause_usec", result->pause_usec);
-	hvp_cli_json_integer(json, "longest_pause_usec", result->longest_pause_usec);
-	hvp_cli_json_integer(json, "attempts", result->attempts);
-	hvp_cli_json_integer(json, "stops", result->stops);
-	hvp_cli_json_integer(json, "tasks", result->tasks);
-	hvp_cli_json_integer(json, "total_usec", result->total_usec);
-	hvp_cli_show_blockers_json(json, hvp_report_blockers(result));
+	hvp_json_text(json, "result", hvp_result_kind_name(result->kind));
+	hvp_json_integer(json, "pause_usec", result->pause_usec);
+	hvp_json_integer(json, "longest_pause_usec", result->longest_pause_usec);
+	hvp_json_integer(json, "attempts", result->attempts);
+	hvp_json_integer(json, "stops", result->stops);
+	hvp_json_integer(json, "tasks", result->tasks);
+	hvp_json_integer(json, "total_usec", result->total_usec);
+	hvp_parts_add_blockers(json, hvp_report_blockers(result));
 	json_builder_end_object(json);
 }
 
@@ -59,7 +59,7 @@ static void show_output_json(JsonBuilder *json, const char *output)
 {
 	g_auto(GStrv) lines = g_strsplit(output ? output : "", "\n", -1);
 
-	hvp_cli_json_begin_array(json, "workload_output");
+	hvp_json_begin_array(json, "workload_output");
 	/* Behind the last newline is nothing. */
 	for (guint i = 0; lines[i] != NULL && lines[i + 1] != NULL; i++)
 		json_builder_add_string_value(json, lines[i]);
@@ -68,15 +68,15 @@ static void show_output_json(JsonBuilder *json, const char *output)
 
 static void show_rounds_json(JsonBuilder *json, const GPtrArray *rounds)
 {
-	hvp_cli_json_begin_array(json, "rounds");
+	hvp_json_begin_array(json, "rounds");
 	for (guint i = 0; i < rounds->len; i++) {
 		const HvpReportRound *round = g_ptr_array_index(rounds, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_integer(json, "round", i + 1);
+		hvp_json_integer(json, "round", i + 1);
 		show_result_json(json, "apply", round->apply);
 		show_status_json(json, "workload_status", round->status);
-		hvp_cli_json_integer(json, "workload_usec", round->workload_usec);
+		hvp_json_integer(json, "workload_usec", round->workload_usec);
 		show_output_json(json, round->output);
 		show_result_json(json, "revert", round->revert);
 		show_status_json(json, "workload_status_after", round->status_after);
@@ -90,7 +90,7 @@ static void show_never_run_json(JsonBuilder *json, const HvpReportFunction *func
 {
 	const HvpBlocks *blocks = function->blocks;
 
-	hvp_cli_json_begin_array(json, "never_run");
+	hvp_json_begin_array(json, "never_run");
 	for (guint i = 0; i < blocks->blocks->len; i++) {
 		const HvpBlocksBlock *block = &g_array_index(blocks->blocks, HvpBlocksBlock, i);
 		const HvpBlocksInstruction *first = &g_array_index(
@@ -113,26 +113,26 @@ static void show_coverage_json(JsonBuilder *json, const HvpReportFunction *funct
 		return;
 	}
 	json_builder_begin_object(json);
-	hvp_cli_json_integer(json, "blocks", hvp_blocks_total(function->blocks));
-	hvp_cli_json_integer(json, "executed", hvp_blocks_executed(function->blocks));
+	hvp_json_integer(json, "blocks", hvp_blocks_total(function->blocks));
+	hvp_json_integer(json, "executed", hvp_blocks_executed(function->blocks));
 	show_never_run_json(json, function);
 	json_builder_end_object(json);
 }
 
 static void show_functions_json(JsonBuilder *json, const GPtrArray *functions)
 {
-	hvp_cli_json_begin_array(json, "functions");
+	hvp_json_begin_array(json, "functions");
 	for (guint i = 0; i < functions->len; i++) {
 		const HvpReportFunction *function = g_ptr_array_index(functions, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "object", function->object);
-		hvp_cli_json_text(json, "name", function->name);
-		hvp_cli_json_address(json, "old", function->old_address);
-		hvp_cli_json_address(json, "new", function->new_address);
-		hvp_cli_json_integer(json, "old_calls", (gint64)function->old_calls);
-		hvp_cli_json_integer(json, "redirected_calls", (gint64)function->redirected);
-		hvp_cli_json_integer(json, "new_calls", (gint64)function->new_calls);
+		hvp_json_text(json, "object", function->object);
+		hvp_json_text(json, "name", function->name);
+		hvp_json_address(json, "old", function->old_address);
+		hvp_json_address(json, "new", function->new_address);
+		hvp_json_integer(json, "old_calls", (gint64)function->old_calls);
+		hvp_json_integer(json, "redirected_calls", (gint64)function->redirected);
+		hvp_json_integer(json, "new_calls", (gint64)function->new_calls);
 		show_coverage_json(json, function);
 		json_builder_end_object(json);
 	}
@@ -141,17 +141,17 @@ static void show_functions_json(JsonBuilder *json, const GPtrArray *functions)
 
 static void show_violations_json(JsonBuilder *json, const GPtrArray *violations)
 {
-	hvp_cli_json_begin_array(json, "violations");
+	hvp_json_begin_array(json, "violations");
 	for (guint i = 0; i < violations->len; i++) {
 		const HvpReportViolation *violation = g_ptr_array_index(violations, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_integer(json, "round", violation->round);
-		hvp_cli_json_address(json, "address", violation->address);
-		hvp_cli_json_text(json, "place", violation->place);
-		hvp_cli_json_integer(json, "vcpu", violation->vcpu);
-		hvp_cli_json_integer(json, "usec_since_switch", (gint64)violation->usec);
-		hvp_cli_json_integer(json, "count", (gint64)violation->count);
+		hvp_json_integer(json, "round", violation->round);
+		hvp_json_address(json, "address", violation->address);
+		hvp_json_text(json, "place", violation->place);
+		hvp_json_integer(json, "vcpu", violation->vcpu);
+		hvp_json_integer(json, "usec_since_switch", (gint64)violation->usec);
+		hvp_json_integer(json, "count", (gint64)violation->count);
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);
@@ -159,44 +159,44 @@ static void show_violations_json(JsonBuilder *json, const GPtrArray *violations)
 
 static void show_messages_json(JsonBuilder *json, const HvpMessages *messages)
 {
-	hvp_cli_json_begin_array(json, "messages");
+	hvp_json_begin_array(json, "messages");
 	for (guint i = 0; i < messages->messages->len; i++) {
 		const HvpMessage *message = g_ptr_array_index(messages->messages, i);
 
 		json_builder_begin_object(json);
-		hvp_cli_json_integer(json, "level", message->level);
-		hvp_cli_json_text(json, "kind", hvp_messages_kind_name(message->kind));
-		hvp_cli_json_text(json, "text", message->text);
+		hvp_json_integer(json, "level", message->level);
+		hvp_json_text(json, "kind", hvp_messages_kind_name(message->kind));
+		hvp_json_text(json, "text", message->text);
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);
-	hvp_cli_json_integer(json, "messages_dropped", messages->dropped);
+	hvp_json_integer(json, "messages_dropped", messages->dropped);
 }
 
 void hvp_cli_rehearse_show_json(const HvpReport *report)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_text(json, "operation", "rehearse");
-	hvp_cli_json_text(json, "verdict", report->passed ? "pass" : "fail");
-	hvp_cli_json_error(json, report->error);
+	hvp_json_text(json, "operation", "rehearse");
+	hvp_json_text(json, "verdict", report->passed ? "pass" : "fail");
+	hvp_json_error(json, report->error);
 	show_texts_json(json, "reasons", report->reasons);
 	show_texts_json(json, "notes", report->notes);
-	hvp_cli_json_text(json, "kernel", report->kernel);
-	hvp_cli_json_text(json, "qemu", report->qemu);
-	hvp_cli_json_integer(json, "vcpus", report->vcpu_count);
-	hvp_cli_json_text(json, "patch", report->patch);
-	hvp_cli_json_text(json, "sha256", report->sha256);
-	hvp_cli_json_text(json, "format", report->format);
-	hvp_cli_json_bool(json, "applicable", report->check && report->check->applicable);
+	hvp_json_text(json, "kernel", report->kernel);
+	hvp_json_text(json, "qemu", report->qemu);
+	hvp_json_integer(json, "vcpus", report->vcpu_count);
+	hvp_json_text(json, "patch", report->patch);
+	hvp_json_text(json, "sha256", report->sha256);
+	hvp_json_text(json, "format", report->format);
+	hvp_json_bool(json, "applicable", report->check && report->check->applicable);
 	show_items_json(json, report->check);
 	show_status_json(json, "workload_status_before", report->status_before);
-	hvp_cli_json_integer(json, "wanted_rounds", report->wanted_rounds);
+	hvp_json_integer(json, "wanted_rounds", report->wanted_rounds);
 	show_rounds_json(json, report->rounds);
 	show_functions_json(json, report->functions);
 	show_violations_json(json, report->violations);
 	show_messages_json(json, report->messages);
-	hvp_cli_json_integer(json, "total_usec", report->total_usec);
+	hvp_json_integer(json, "total_usec", report->total_usec);
 	hvp_cli_json_print(json);
 }
 

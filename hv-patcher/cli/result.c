@@ -3,6 +3,7 @@
 
 #include "cli/options.h"
 #include "cli/show.h"
+#include "document/result-document.h"
 
 #define MAX_TIMEOUT_SECONDS (24 * 60 * 60)
 #define MIN_PAUSE_MSEC 0.01
@@ -37,63 +38,12 @@ bool hvp_cli_limits_read(const HvpCliLimits *self, HvpOptions *ret_options, GErr
 	return true;
 }
 
-static void show_pause_json(JsonBuilder *json, const HvpPauseTimes *pause)
-{
-	json_builder_set_member_name(json, "pause");
-	json_builder_begin_object(json);
-	hvp_cli_json_integer(json, "stop_usec", pause->stop_usec);
-	hvp_cli_json_integer(json, "registers_usec", pause->registers_usec);
-	hvp_cli_json_integer(json, "sweep_usec", pause->sweep_usec);
-	hvp_cli_json_integer(json, "rewalk_usec", pause->rewalk_usec);
-	hvp_cli_json_integer(json, "switch_usec", pause->switch_usec);
-	hvp_cli_json_integer(json, "resume_usec", pause->resume_usec);
-	json_builder_end_object(json);
-}
-
-static void show_numbers_json(JsonBuilder *json, const HvpResult *result)
-{
-	hvp_cli_json_begin_array(json, "functions");
-	for (guint i = 0; i < result->functions->len; i++) {
-		const HvpFunctionResult *function = g_ptr_array_index(result->functions, i);
-
-		hvp_cli_show_function_json(json, function->object, function->name,
-					   function->old_address, function->new_address,
-					   function->site);
-	}
-	json_builder_end_array(json);
-	hvp_cli_json_integer(json, "tasks", result->tasks);
-	hvp_cli_json_integer(json, "rechecked", result->rechecked);
-	hvp_cli_json_integer(json, "attempts", result->attempts);
-	hvp_cli_json_integer(json, "stops", result->stops);
-	hvp_cli_json_integer(json, "pause_usec", result->pause_usec);
-	show_pause_json(json, &result->pause);
-	hvp_cli_json_integer(json, "total_usec", result->total_usec);
-	hvp_cli_show_blockers_json(json, result->blockers);
-}
-
 /* How the user named it; NULL: not at all. */
 static const char *vm_name(const HvpCli *cli)
 {
 	if (cli->process != NULL)
 		return cli->process;
 	return cli->qmp_path ? cli->qmp_path : cli->domain;
-}
-
-static void show_json(const HvpCli *cli, const char *operation, const HvpTarget *target,
-		      const HvpResult *result, const GError *error)
-{
-	JsonBuilder *json = hvp_cli_json_new();
-
-	hvp_cli_json_text(json, "operation", operation);
-	hvp_cli_json_text(json, "result", hvp_result_kind_name(result->kind));
-	hvp_cli_json_text(json, "code", error ? hvp_error_name(error) : NULL);
-	hvp_cli_json_text(json, "message", error ? error->message : result->message);
-	hvp_cli_json_text(json, "domain", target ? target->name : vm_name(cli));
-	hvp_cli_json_text(json, "kernel", target ? hvp_kernel_get_release(target->kernel) : NULL);
-	hvp_cli_json_text(json, "patch", result->patch);
-	hvp_cli_json_text(json, "sha256", result->sha256);
-	show_numbers_json(json, result);
-	hvp_cli_json_print(json);
 }
 
 static void show_pause_details(const HvpResult *result)
@@ -154,7 +104,8 @@ void hvp_cli_result_show(HvpCli *cli, const char *operation, const HvpTarget *ta
 		nothing->kind = hvp_result_kind_of(error);
 	}
 	if (cli->output == HVP_CLI_JSON)
-		show_json(cli, operation, target, result, error);
+		hvp_cli_json_print_node(hvp_result_document_new(operation, vm_name(cli), target,
+								 result, error));
 	else
 		show_table(cli, result, error);
 	cli->exit_status = error ? hvp_error_exit_status(error) : 0;

@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/show.h"
 
-void hvp_cli_show_function_json(JsonBuilder *json, const char *object, const char *name,
-				HvpGva old_address, HvpGva new_address, HvpGva site)
-{
-	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "object", object);
-	hvp_cli_json_text(json, "name", name);
-	hvp_cli_json_address(json, "old", old_address);
-	hvp_cli_json_address(json, "new", new_address);
-	hvp_cli_json_address(json, "site", site);
-	json_builder_end_object(json);
-}
-
 struct libscols_table *hvp_cli_show_functions_table(void)
 {
 	static const HvpCliColumn columns[] = {
@@ -34,42 +22,6 @@ void hvp_cli_show_function_line(struct libscols_table *table, const char *object
 	hvp_cli_table_add(table, object, name, old, new, where, NULL);
 }
 
-static const char *reason_name(const HvpBlocker *blocker)
-{
-	static const char *const names[] = { [HVP_BLOCKER_ACTIVE] = "ACTIVE",
-					     [HVP_BLOCKER_UNRELIABLE] = "UNRELIABLE",
-					     [HVP_BLOCKER_POLICY] = "POLICY" };
-
-	return names[blocker->reason];
-}
-
-static void show_blocker_json(JsonBuilder *json, const HvpBlocker *blocker)
-{
-	json_builder_begin_object(json);
-	hvp_cli_json_integer(json, "pid", blocker->pid);
-	hvp_cli_json_text(json, "comm", blocker->comm);
-	hvp_cli_json_bool(json, "kthread", blocker->is_kthread);
-	hvp_cli_json_text(json, "function", blocker->function);
-	hvp_cli_json_text(json, "reason", reason_name(blocker));
-	hvp_cli_json_begin_array(json, "stack");
-	for (guint i = 0; i < blocker->stack->len; i++) {
-		g_autofree char *frame = hvp_cli_output_escape(
-			g_ptr_array_index(blocker->stack, i));
-
-		json_builder_add_string_value(json, frame);
-	}
-	json_builder_end_array(json);
-	json_builder_end_object(json);
-}
-
-void hvp_cli_show_blockers_json(JsonBuilder *json, const GPtrArray *blockers)
-{
-	hvp_cli_json_begin_array(json, "blockers");
-	for (guint i = 0; i < blockers->len; i++)
-		show_blocker_json(json, g_ptr_array_index(blockers, i));
-	json_builder_end_array(json);
-}
-
 static void add_blocker(struct libscols_table *table, GString *stack, const HvpBlocker *blocker)
 {
 	g_autofree char *pid = g_strdup_printf("%d", blocker->pid);
@@ -81,7 +33,7 @@ static void add_blocker(struct libscols_table *table, GString *stack, const HvpB
 		g_string_append_printf(stack, "    %s\n", frame);
 	}
 	hvp_cli_table_add(table, pid, blocker->comm, blocker->is_kthread ? "kthread" : "user",
-			  reason_name(blocker), blocker->function, NULL);
+			  hvp_parts_reason_name(blocker), blocker->function, NULL);
 }
 
 void hvp_cli_show_blockers_table(const GPtrArray *blockers)

@@ -3,19 +3,13 @@
 #pragma once
 
 #include "cli/output.h"
+#include "document/parts.h"
 #include "engine/check.h"
-
-/* An element of "functions". @new_address of 0 is not known. */
-void hvp_cli_show_function_json(JsonBuilder *json, const char *object, const char *name,
-				HvpGva old_address, HvpGva new_address, HvpGva site);
 
 /* A table of functions and a line of it. */
 struct libscols_table *hvp_cli_show_functions_table(void);
 void hvp_cli_show_function_line(struct libscols_table *table, const char *object, const char *name,
 				HvpGva old_address, HvpGva new_address, HvpGva site);
 
-/* The member "blockers": of HvpBlocker. */
-void hvp_cli_show_blockers_json(JsonBuilder *json, const GPtrArray *blockers);
-
-/* The same as a table, each with its stack underneath; nothing where there is none. */
+/* The member "blockers" as a table, each with its stack underneath; nothing where there is none. */
 void hvp_cli_show_blockers_table(const GPtrArray *blockers);

@@ -4,57 +4,7 @@
 #include "cli/note.h"
 #include "cli/options.h"
 #include "cli/show.h"
-
-static void show_objects_json(JsonBuilder *json, HvpTarget *target, const HvpApplied *patch)
-{
-	hvp_cli_json_begin_array(json, "objects");
-	for (guint i = 0; patch->klp != NULL && i < hvp_klp_patch_count(patch->klp); i++) {
-		const HvpKlpObject *object = hvp_klp_patch_get(patch->klp, i);
-		HvpCoverage coverage = hvp_applied_coverage(patch, target, object);
-
-		json_builder_begin_object(json);
-		hvp_cli_json_text(json, "object", object->name ? object->name : "vmlinux");
-		hvp_cli_json_text(json, "covered", hvp_applied_coverage_name(coverage));
-		json_builder_end_object(json);
-	}
-	json_builder_end_array(json);
-}
-
-static void show_patch_json(JsonBuilder *json, HvpTarget *target, const HvpApplied *patch)
-{
-	const HvpRecord *record = patch->record;
-	g_autofree char *applied = hvp_cli_output_time(record->applied_usec);
-
-	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "name", record->patch);
-	hvp_cli_json_text(json, "sha256", record->sha256);
-	hvp_cli_json_text(json, "applied_at", applied);
-	hvp_cli_json_begin_array(json, "functions");
-	for (guint i = 0; i < record->sites->len; i++) {
-		const HvpRecordSite *site = &g_array_index(record->sites, HvpRecordSite, i);
-
-		hvp_cli_show_function_json(json, site->object ? site->object : "vmlinux",
-					   site->name, site->old.start, site->new_function,
-					   site->site.site);
-	}
-	json_builder_end_array(json);
-	show_objects_json(json, target, patch);
-	hvp_cli_json_bool(json, "verified", patch->state == HVP_RECORD_SWITCHED);
-	hvp_cli_json_text(json, "state", hvp_record_state_name(patch->state));
-	hvp_cli_json_text(json, "why", patch->why ? patch->why : "");
-	json_builder_end_object(json);
-}
-
-static void show_json(HvpTarget *target, const GPtrArray *patches)
-{
-	JsonBuilder *json = hvp_cli_json_new();
-
-	hvp_cli_json_begin_array(json, "patches");
-	for (guint i = 0; i < patches->len; i++)
-		show_patch_json(json, target, g_ptr_array_index(patches, i));
-	json_builder_end_array(json);
-	hvp_cli_json_print(json);
-}
+#include "document/status-document.h"
 
 static char *join_names(const HvpRecord *record)
 {
@@ -117,18 +67,6 @@ static void show_table(HvpTarget *target, const GPtrArray *patches)
 	hvp_cli_table_print(table);
 }
 
-/* A patch that the guest has tampered with is for an operator to look at. */
-static int exit_status_of(const GPtrArray *patches)
-{
-	g_autoptr(GError) tampered = g_error_new_literal(HVP_ERROR, HVP_ERROR_TAMPERED, "");
-
-	for (guint i = 0; i < patches->len; i++)
-		if (((const HvpApplied *)g_ptr_array_index(patches, i))->state ==
-		    HVP_RECORD_TAMPERED)
-			return hvp_error_exit_status(tampered);
-	return 0;
-}
-
 bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error)
 {
 	GOptionEntry entries[] = { { NULL } };
@@ -144,10 +82,10 @@ bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error)
 	if (patches == NULL)
 		return false;
 	if (cli->output == HVP_CLI_JSON)
-		show_json(target, patches);
+		hvp_cli_json_print_node(hvp_status_document_new(target, patches));
 	else
 		show_table(target, patches);
-	cli->exit_status = exit_status_of(patches);
+	cli->exit_status = hvp_status_document_exit_status(patches);
 	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
 	return true;
 }

@@ -62,11 +62,11 @@ static void show_frame_json(JsonBuilder *json, HvpTarget *target, const HvpFrame
 					  &name, &range);
 
 	json_builder_begin_object(json);
-	hvp_cli_json_hex(json, "pc", frame->pc.value);
-	hvp_cli_json_text(json, "symbol", known ? name : "");
-	hvp_cli_json_hex(json, "offset", known ? frame->pc.value - range.start.value : 0);
-	hvp_cli_json_hex(json, "size", known ? hvp_gva_range_size(range) : 0);
-	hvp_cli_json_text(json, "module", strcmp(module, "vmlinux") == 0 ? "" : module);
+	hvp_json_hex(json, "pc", frame->pc.value);
+	hvp_json_text(json, "symbol", known ? name : "");
+	hvp_json_hex(json, "offset", known ? frame->pc.value - range.start.value : 0);
+	hvp_json_hex(json, "size", known ? hvp_gva_range_size(range) : 0);
+	hvp_json_text(json, "module", strcmp(module, "vmlinux") == 0 ? "" : module);
 	json_builder_end_object(json);
 }
 
@@ -77,19 +77,19 @@ static const HvpKthreadView *view_of(const Shown *self, guint index)
 
 static void show_view_json(JsonBuilder *json, const HvpKthreadView *view)
 {
-	hvp_cli_json_text(json, "kthread_state", hvp_kthread_state_name(view->state));
+	hvp_json_text(json, "kthread_state", hvp_kthread_state_name(view->state));
 	json_builder_set_member_name(json, "agent");
 	if (!view->is_claimed) {
 		json_builder_add_null_value(json);
 		return;
 	}
 	json_builder_begin_object(json);
-	hvp_cli_json_text(json, "state", hvp_claims_state_name(view->claim.state));
-	hvp_cli_json_text(json, "comm", view->claim.comm);
-	hvp_cli_json_integer(json, "voluntary", (gint64)view->claim.voluntary);
-	hvp_cli_json_integer(json, "involuntary", (gint64)view->claim.involuntary);
-	hvp_cli_json_text(json, "wchan", view->claim.wchan);
-	hvp_cli_json_text(json, "verdict", hvp_compare_verdict_name(view->verdict));
+	hvp_json_text(json, "state", hvp_claims_state_name(view->claim.state));
+	hvp_json_text(json, "comm", view->claim.comm);
+	hvp_json_integer(json, "voluntary", (gint64)view->claim.voluntary);
+	hvp_json_integer(json, "involuntary", (gint64)view->claim.involuntary);
+	hvp_json_text(json, "wchan", view->claim.wchan);
+	hvp_json_text(json, "verdict", hvp_compare_verdict_name(view->verdict));
 	json_builder_end_object(json);
 }
 
@@ -103,18 +103,18 @@ static void show_task_json(JsonBuilder *json, const Shown *shown, guint index)
 	g_autofree char *reason = describe_verdict(target, task);
 
 	json_builder_begin_object(json);
-	hvp_cli_json_integer(json, "pid", task->task.pid);
-	hvp_cli_json_integer(json, "tgid", task->task.tgid);
-	hvp_cli_json_text(json, "comm", task->task.comm);
-	hvp_cli_json_bool(json, "kthread", hvp_task_is_kthread(&task->task));
-	hvp_cli_json_text(json, "state", state);
-	hvp_cli_json_integer(json, "cpu", task->task.cpu);
-	hvp_cli_json_bool(json, "on_cpu", task->task.on_cpu);
-	hvp_cli_json_text(json, "verdict", verdict_name(task));
-	hvp_cli_json_text(json, "reason", reason);
+	hvp_json_integer(json, "pid", task->task.pid);
+	hvp_json_integer(json, "tgid", task->task.tgid);
+	hvp_json_text(json, "comm", task->task.comm);
+	hvp_json_bool(json, "kthread", hvp_task_is_kthread(&task->task));
+	hvp_json_text(json, "state", state);
+	hvp_json_integer(json, "cpu", task->task.cpu);
+	hvp_json_bool(json, "on_cpu", task->task.on_cpu);
+	hvp_json_text(json, "verdict", verdict_name(task));
+	hvp_json_text(json, "reason", reason);
 	if (shown->views != NULL)
 		show_view_json(json, view_of(shown, index));
-	hvp_cli_json_begin_array(json, "stack");
+	hvp_json_begin_array(json, "stack");
 	for (guint i = 0; i < task->frame_count; i++)
 		show_frame_json(json, target, &frames[i]);
 	json_builder_end_array(json);
@@ -124,16 +124,16 @@ static void show_task_json(JsonBuilder *json, const Shown *shown, guint index)
 static void show_json(const Shown *shown)
 {
 	const HvpSweep *sweep = shown->sweep;
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_begin_array(json, "tasks");
+	hvp_json_begin_array(json, "tasks");
 	for (guint i = 0; i < hvp_sweep_count(sweep); i++)
 		if (is_wanted(shown->filter, &hvp_sweep_get(sweep, i)->task))
 			show_task_json(json, shown, i);
 	json_builder_end_array(json);
-	hvp_cli_json_integer(json, "attach_usec",
+	hvp_json_integer(json, "attach_usec",
 			     hvp_kernel_get_attach_usec(shown->target->kernel));
-	hvp_cli_json_integer(json, "sweep_usec", hvp_sweep_get_run_usec(sweep));
+	hvp_json_integer(json, "sweep_usec", hvp_sweep_get_run_usec(sweep));
 	hvp_cli_json_print(json);
 }
 

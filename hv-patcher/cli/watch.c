@@ -9,13 +9,13 @@
 
 static void show_json(const HvpFinding *finding, const char *now)
 {
-	JsonBuilder *json = hvp_cli_json_new();
+	JsonBuilder *json = hvp_json_new();
 
-	hvp_cli_json_text(json, "at", now);
-	hvp_cli_json_text(json, "domain", finding->name);
-	hvp_cli_json_text(json, "uuid", finding->uuid);
-	hvp_cli_json_text(json, "event", finding->event);
-	hvp_cli_json_begin_array(json, "patches");
+	hvp_json_text(json, "at", now);
+	hvp_json_text(json, "domain", finding->name);
+	hvp_json_text(json, "uuid", finding->uuid);
+	hvp_json_text(json, "event", finding->event);
+	hvp_json_begin_array(json, "patches");
 	for (guint i = 0; finding->patches != NULL && i < finding->patches->len; i++) {
 		g_autofree char *name = hvp_cli_output_escape(
 			g_ptr_array_index(finding->patches, i));
@@ -23,7 +23,7 @@ static void show_json(const HvpFinding *finding, const char *now)
 		json_builder_add_string_value(json, name);
 	}
 	json_builder_end_array(json);
-	hvp_cli_json_text(json, "message", finding->message);
+	hvp_json_text(json, "message", finding->message);
 	hvp_cli_json_print_line(json);
 }
 

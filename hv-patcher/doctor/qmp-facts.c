@@ -6,6 +6,7 @@
 #include "agent/port.h"
 #include "doctor/process-facts.h"
 #include "vm/machine.h"
+#include "vm/ram-jobs.h"
 
 #define ASK_USEC (10 * G_USEC_PER_SEC)
 #define MAX_CAPABILITIES 256U
@@ -95,7 +96,7 @@ static void ask_migration(Asker *self)
 	g_autoptr(JsonNode) node = ask(self, "query-migrate-capabilities");
 
 	self->vm->capabilities = list_true(as_array(node), "capability", "state");
-	(void)!hvp_machine_ask_ram_job(self->qmp, self->vm->pid, self->deadline, &self->vm->job,
+	(void)!hvp_ram_jobs_ask(self->qmp, self->vm->pid, self->deadline, &self->vm->job,
 				       &self->vm->job_error);
 }
 

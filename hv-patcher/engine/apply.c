@@ -418,8 +418,8 @@ static bool wait_for_transition(Apply *self, GError **error)
 	if (!hvp_klp_patch_has_modules(self->klp))
 		return true;
 	hvp_options_progress(self->options, "waiting for the guest's livepatch core", 0, 0);
-	return hvp_core_wait_idle(self->transaction->keeper, self->target->kernel, self->deadline,
-				  error);
+	return hvp_core_wait_idle(self->transaction->keeper, self->target->kernel, self->options,
+				  self->deadline, error);
 }
 
 static bool finish(Apply *self, GError **error)
@@ -447,7 +447,8 @@ static bool finish_or_recover(Apply *self, GError **error)
 
 static bool transact(Apply *self, GError **error)
 {
-	if (!load(self, error) || !wait_for_transition(self, error) || !plan(self, error) ||
+	if (!load(self, error) || !hvp_options_check_wanted(self->options, error) ||
+	    !wait_for_transition(self, error) || !plan(self, error) ||
 	    !write_record(self, error) || !watch(self, error) || !switch_over(self, error)) {
 		bool finished = back_out(self, error);
 
@@ -457,6 +458,7 @@ static bool transact(Apply *self, GError **error)
 	}
 	/* In force: whatever fails from here on does not undo it. */
 	self->result->kind = HVP_RESULT_APPLIED;
+	hvp_options_progress(self->options, HVP_STEP_SWITCHED, 0, 0);
 	return finish_or_recover(self, error);
 }
 
@@ -474,7 +476,7 @@ static bool wait_for_core(Apply *self, GError **error)
 	if (!names_module(self->patch))
 		return true;
 	hvp_options_progress(self->options, "waiting for the guest's livepatch core", 0, 0);
-	return hvp_klp_core_wait_idle(self->target->kernel, self->deadline, error);
+	return hvp_klp_core_wait_idle(self->target->kernel, self->options, self->deadline, error);
 }
 
 static bool make_rule(Apply *self, GError **error)
@@ -502,7 +504,8 @@ static bool run(Apply *self, GError **error)
 		self->result->message = g_strdup_printf("%s is applied already", self->patch->name);
 		return true;
 	}
-	if (!make_rule(self, error) || !wait_for_core(self, error))
+	if (!make_rule(self, error) || !wait_for_core(self, error) ||
+	    !hvp_options_check_wanted(self->options, error))
 		return false;
 	self->transaction = hvp_transaction_open(self->target, "apply", self->patch->name,
 						 self->patch->sha256, self->options, error);

@@ -49,7 +49,8 @@ static bool hasten(Haste *self, HvpKeeper *keeper, HvpKernel *kernel, GError **e
 	return true;
 }
 
-bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, HvpDeadline deadline, GError **error)
+bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, const HvpOptions *options,
+			HvpDeadline deadline, GError **error)
 {
 	Haste haste = haste_begin();
 
@@ -65,7 +66,8 @@ bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, HvpDeadline deadli
 			return hvp_error_set(
 				error, HVP_ERROR_BUSY,
 				"a transition of the guest's own livepatch core does not end");
-		if (!hasten(&haste, keeper, kernel, error))
+		if (!hvp_options_check_wanted(options, error) ||
+		    !hasten(&haste, keeper, kernel, error))
 			return false;
 		g_usleep(POLL_USEC);
 	}

@@ -9,8 +9,8 @@
 #include "engine/klp-core.h"
 
 /* Until no transition is under way. BUSY. */
-bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, HvpDeadline deadline,
-			GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, const HvpOptions *options,
+			HvpDeadline deadline, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Until it knows nothing of the patch module at @module, which it is asked to let go. BUSY. */
 bool hvp_core_wait_release(HvpKeeper *keeper, HvpKernel *kernel, HvpGva module,

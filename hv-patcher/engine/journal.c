@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "vm/access.h"
+#include "vm/helper.h"
 
 #define SYSTEM_FOLDER "/run/hvpatch"
 #define SUFFIX ".journal"
@@ -99,11 +100,29 @@ static bool open_file(HvpJournal *self, GError **error)
 
 HvpJournal *hvp_journal_open(const HvpMachine *machine, const char *where, GError **error)
 {
+	return hvp_journal_open_of(hvp_machine_get_pid(machine),
+				   hvp_machine_get_start_time(machine), where, error);
+}
+
+static HvpJournal *ask_for_journal(GError **error)
+{
 	g_autoptr(HvpJournal) self = g_new0(HvpJournal, 1);
+
+	self->path = g_strdup("of the VM");
+	self->fd = hvp_helper_open(HVP_HELPER_JOURNAL, 0, error);
+	return self->fd >= 0 ? g_steal_pointer(&self) : NULL;
+}
+
+HvpJournal *hvp_journal_open_of(pid_t pid, guint64 start_time, const char *where, GError **error)
+{
+	g_autoptr(HvpJournal) self = NULL;
 	g_autofree char *folder = where ? g_strdup(where) : hvp_journal_folder();
-	g_autofree char *name = g_strdup_printf("%d-%" G_GUINT64_FORMAT SUFFIX,
-						(int)hvp_machine_get_pid(machine),
-						hvp_machine_get_start_time(machine));
+	g_autofree char *name = g_strdup_printf("%d-%" G_GUINT64_FORMAT SUFFIX, (int)pid,
+						start_time);
+
+	if (hvp_helper_is_used())
+		return ask_for_journal(error);
+	self = g_new0(HvpJournal, 1);
 
 	self->fd = -1;
 	self->path = g_build_filename(folder, name, NULL);

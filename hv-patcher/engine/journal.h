@@ -54,6 +54,9 @@ char *hvp_journal_folder(void);
  * another hvpatch, or its keeper, works on it.
  */
 HvpJournal *hvp_journal_open(const HvpMachine *machine, const char *where, GError **error);
+
+/* The same by the VM's process, which there is. */
+HvpJournal *hvp_journal_open_of(pid_t pid, guint64 start_time, const char *where, GError **error);
 void hvp_journal_free(HvpJournal *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpJournal, hvp_journal_free)
 

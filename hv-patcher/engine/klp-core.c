@@ -89,7 +89,8 @@ bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadl
 				      deadline, error);
 }
 
-bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline, GError **error)
+bool hvp_klp_core_wait_idle(HvpKernel *kernel, const HvpOptions *options, HvpDeadline deadline,
+			    GError **error)
 {
 	for (;;) {
 		HvpGva patch;
@@ -102,6 +103,8 @@ bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline, GError **er
 			return hvp_error_set(
 				error, HVP_ERROR_BUSY,
 				"a transition of the guest's own livepatch core does not end");
+		if (!hvp_options_check_wanted(options, error))
+			return false;
 		g_usleep(POLL_USEC);
 	}
 }

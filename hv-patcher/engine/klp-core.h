@@ -12,6 +12,7 @@
 #pragma once
 
 #include "call/borrow.h"
+#include "engine/options.h"
 #include "engine/pins.h"
 
 typedef struct {
@@ -35,7 +36,7 @@ bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadl
 			 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Waits, while the guest runs, until the core has no transition under way. BUSY. */
-bool hvp_klp_core_wait_idle(HvpKernel *kernel, HvpDeadline deadline,
+bool hvp_klp_core_wait_idle(HvpKernel *kernel, const HvpOptions *options, HvpDeadline deadline,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* How many bytes hvp_klp_core_enable writes for so many objects under other names. */

@@ -22,9 +22,20 @@ typedef struct {
 	const HvpManifest *manifest; /* of the patch, with the operator's changes; may be NULL */
 	HvpProgress progress; /* may be NULL */
 	void *progress_data;
+	bool (*is_cancelled)(void *user_data); /* asked now and then; may be NULL */
+	void *cancel_data;
 } HvpOptions;
+
+/* The step behind the switch: from here on it is too late to cancel. */
+#define HVP_STEP_SWITCHED "finishing"
 
 #define HVP_DEFAULT_TIMEOUT_USEC (30 * G_USEC_PER_SEC)
 #define HVP_DEFAULT_MAX_PAUSE_USEC (10 * 1000)
+
+/*
+ * Whether the operation is still wanted. CANCELLED: it is not. Asked only where all that was done
+ * can be taken back: before the switch.
+ */
+bool hvp_options_check_wanted(const HvpOptions *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 void hvp_options_progress(const HvpOptions *self, const char *step, guint attempt, guint blockers);

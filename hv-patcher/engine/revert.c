@@ -233,6 +233,8 @@ static bool run(Revert *self, GError **error)
 	if (!find_patch(self, error))
 		return false;
 	note_result(self);
+	if (!hvp_options_check_wanted(self->options, error))
+		return false;
 	self->transaction = hvp_transaction_open(self->target, "revert", self->name,
 						 self->applied->record->sha256, self->options,
 						 error);
@@ -248,6 +250,7 @@ static bool run(Revert *self, GError **error)
 	}
 	/* The old code is in force again: from here on only the module is left to be put away. */
 	self->result->kind = HVP_RESULT_REVERTED;
+	hvp_options_progress(self->options, HVP_STEP_SWITCHED, 0, 0);
 	return put_away(self, error);
 }
 

@@ -322,6 +322,8 @@ static bool run_attempts(Attempt *attempt, HvpDeadline deadline, GError **error)
 		bool prodded = false;
 		Outcome outcome;
 
+		if (!hvp_options_check_wanted(options, error))
+			return false;
 		attempt->result->attempts++;
 		outcome = try_once(attempt, error);
 		if (outcome == OUTCOME_DONE || outcome == OUTCOME_FAILED)

@@ -4,6 +4,7 @@
 #include "agent/port.h"
 #include "engine/glance.h"
 #include "guest/tasks.h"
+#include "vm/helper.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 
 char *hvp_target_cache_folder(void)
 {
+	/* Who opens no files has none: what one guest's worker left is not for another's. */
+	if (hvp_helper_is_used())
+		return NULL;
 	if (geteuid() == 0)
 		return g_strdup(SYSTEM_CACHE_FOLDER);
 	return g_build_filename(g_get_user_cache_dir(), "hvpatch", NULL);

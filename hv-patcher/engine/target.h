@@ -115,5 +115,5 @@ const char *hvp_target_vcpu_state_name(HvpVcpuState state);
 HvpVcpuState hvp_target_vcpu_state(HvpTarget *self, const HvpRegisters *registers, gint32 *ret_pid,
 				   char *ret_comm, gsize comm_bytes);
 
-/* Folder of the kernel cache for this user; owned by the caller. */
+/* Folder of the kernel cache for this user; owned by the caller; NULL: there is none. */
 char *hvp_target_cache_folder(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * hvpatch-keeper: the process that alone stops the VM and writes to it. Started by
- * the tool (spawn.c) with three descriptors and at most one argument; no use by itself.
+ * the tool (spawn.c) with three descriptors, or one more that is open as long as it lives, and
+ * arguments (wire.h); no use by itself.
  */
 #include <sched.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "keeper/loop.h"
+#include "keeper/reach.h"
 #include "keeper/wire.h"
 
 static bool is_socket(int fd)
@@ -55,9 +57,15 @@ static int open_signals(void)
 
 int main(int argc, char **argv)
 {
-	bool has_monitor = argc < 2 || strcmp(argv[1], HVP_WIRE_NO_MONITOR) != 0;
+	bool has_monitor = true;
 	int signal_fd;
 
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], HVP_WIRE_NO_MONITOR) == 0)
+			has_monitor = false;
+		else if (!hvp_reach_allow_only(argv[i]))
+			return 2;
+	}
 	if (!is_socket(HVP_WIRE_TOOL_FD) || (has_monitor && !is_socket(HVP_WIRE_QMP_FD))) {
 		fputs("hvpatch-keeper is started by hvpatch\n", stderr);
 		return 2;

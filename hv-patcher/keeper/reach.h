@@ -7,7 +7,13 @@
 
 #include "keeper/session.h"
 
-/* PLACE: from now on by kvm. INVALID_ARGUMENT. */
+/*
+ * @argument is HVP_WIRE_ONLY with a process: no place may name another one, for the life of this
+ * program. False: it is something else.
+ */
+bool hvp_reach_allow_only(const char *argument) G_GNUC_WARN_UNUSED_RESULT;
+
+/* PLACE: from now on by kvm. INVALID_ARGUMENT; PERMISSION: another process is allowed only. */
 bool hvp_reach_set_place(HvpSession *self, const HvpWirePlace *place, const HvpRamRange *ranges,
 			 gsize count, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -7,7 +7,7 @@
 #include "keeper/home.h"
 #include "keeper/journal.h"
 #include "keeper/reach.h"
-#include "vm/machine.h"
+#include "vm/ram-jobs.h"
 
 #define ASK_USEC (3 * G_USEC_PER_SEC)
 
@@ -183,7 +183,7 @@ static bool on_jobs(HvpSession *self, GError **error)
 		     "the VM is stopped, or has traps", error))
 		return false;
 	if (self->qmp != NULL &&
-	    !hvp_machine_ask_ram_job(self->qmp, self->by_kvm ? self->place.pid : 0,
+	    !hvp_ram_jobs_ask(self->qmp, self->by_kvm ? self->place.pid : 0,
 				     hvp_deadline_in(ASK_USEC), &job, error))
 		return false;
 	if (job == NULL)

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/error.h"
 
 /*
@@ -12,6 +14,13 @@
  * all the same shows as the socket's end.
  */
 int hvp_spawn_keeper(int qmp_fd, int journal_fd, GError **error);
+
+/*
+ * The same for somebody else, who may not be trusted with another VM than that of process @pid,
+ * started at @start_time. The keeper keeps a copy of @life_fd as long as it lives.
+ */
+int hvp_spawn_keeper_of(pid_t pid, guint64 start_time, int qmp_fd, int journal_fd, int life_fd,
+			GError **error);
 
 /* The file that would be started; the caller's. NOT_FOUND. */
 char *hvp_spawn_find_keeper(GError **error);

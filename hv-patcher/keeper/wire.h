@@ -43,8 +43,13 @@
 #define HVP_WIRE_QMP_FD 4
 #define HVP_WIRE_JOURNAL_FD 5
 #define HVP_WIRE_FIRST_OTHER_FD 6
-/* Its one argument, where HVP_WIRE_QMP_FD is no monitor: then PLACE comes before ATTACH. */
+/* An argument, where HVP_WIRE_QMP_FD is no monitor: then PLACE comes before ATTACH. */
 #define HVP_WIRE_NO_MONITOR "no-monitor"
+/*
+ * Another, with PID-STARTTIME behind it: that process is the only one that PLACE may name. Of a
+ * keeper that was started for a tool which is not trusted with more.
+ */
+#define HVP_WIRE_ONLY "only="
 
 #define HVP_WIRE_MAX_BUDGET_USEC (60 * G_USEC_PER_SEC)
 

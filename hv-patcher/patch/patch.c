@@ -277,6 +277,17 @@ HvpPatch *hvp_patch_open(const char *path, GError **error)
 	return hvp_patch_open_bytes(bytes, path, NULL, error);
 }
 
+HvpPatch *hvp_patch_open_fd(int fd, const char *label, GError **error)
+{
+	g_autoptr(GBytes) bytes = hvp_source_read_fd(fd, HVP_PATCH_MAX_FILE_BYTES, error);
+
+	if (bytes == NULL) {
+		patch_prefix_error(label, error);
+		return NULL;
+	}
+	return hvp_patch_open_bytes(bytes, label, NULL, error);
+}
+
 const char *hvp_patch_modinfo(const HvpPatch *self, const char *key)
 {
 	return g_hash_table_lookup(self->modinfo, key);

@@ -195,6 +195,12 @@ typedef struct {
 HvpPatch *hvp_patch_open(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * The same for the file that @fd (borrowed) is open for reading; @label stands for it in
+ * messages. No path is opened.
+ */
+HvpPatch *hvp_patch_open_fd(int fd, const char *label, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * The same for a file in memory. @bytes is referenced and must not change.
  * @label stands for the file in messages. @layout may be NULL: the default.
  * Does not block; errors as above, and INVALID_ARGUMENT for an absurd @layout.

@@ -45,7 +45,8 @@ static bool source_fill(int fd, guint8 *buffer, gsize size_bytes, gsize *ret_len
 	gsize length_bytes = 0;
 
 	while (length_bytes < size_bytes) {
-		ssize_t got = read(fd, buffer + length_bytes, size_bytes - length_bytes);
+		ssize_t got = pread(fd, buffer + length_bytes, size_bytes - length_bytes,
+				    (off_t)length_bytes);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -59,7 +60,7 @@ static bool source_fill(int fd, guint8 *buffer, gsize size_bytes, gsize *ret_len
 	return true;
 }
 
-static GBytes *source_read_fd(int fd, gsize max_bytes, GError **error)
+GBytes *hvp_source_read_fd(int fd, gsize max_bytes, GError **error)
 {
 	g_autofree guint8 *buffer = NULL;
 	gsize size_bytes = 0;
@@ -92,7 +93,7 @@ GBytes *hvp_source_read(const char *path, gsize max_bytes, GError **error)
 
 	if (fd < 0)
 		return NULL;
-	bytes = source_read_fd(fd, max_bytes, error);
+	bytes = hvp_source_read_fd(fd, max_bytes, error);
 	close(fd);
 	return bytes;
 }

@@ -16,3 +16,6 @@
  */
 GBytes *hvp_source_read(const char *path, gsize max_bytes,
 			GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for @fd, borrowed, from the beginning of its file wherever it stands. */
+GBytes *hvp_source_read_fd(int fd, gsize max_bytes, GError **error) G_GNUC_WARN_UNUSED_RESULT;

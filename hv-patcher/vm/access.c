@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "vm/helper.h"
 
 #define MAX_LABEL_BYTES 200
 /* Fields of /proc/PID/stat counted from the one behind the command name. */
@@ -195,6 +196,8 @@ bool hvp_access_read_start_time(pid_t pid, guint64 *ret_start_time)
 	g_auto(GStrv) fields = NULL;
 	const char *behind_name;
 
+	if (hvp_helper_is_used())
+		return hvp_helper_read(HVP_HELPER_START_TIME, (guint64)pid, ret_start_time, NULL);
 	if (!g_file_get_contents(path, &text, NULL, NULL))
 		return false;
 	/* The name may hold spaces and parentheses; nothing behind it does. */

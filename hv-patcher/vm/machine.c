@@ -8,10 +8,12 @@
 
 #include "base/text.h"
 #include "vm/access.h"
+#include "vm/helper.h"
 #include "vm/kvm-process.h"
 #include "vm/process-memory.h"
 #include "vm/qemu-ram.h"
 #include "vm/ram-guess.h"
+#include "vm/ram-jobs.h"
 
 #define REGISTERS_WAIT_USEC (5 * G_USEC_PER_SEC)
 /* A vCPU that changes between 32 and 64 bits while it is printed garbles its block. */
@@ -42,33 +44,11 @@ static char *quote(const char *text)
 	return hvp_text_escape(text, HVP_TEXT_TERMINATED, MAX_QUOTED_BYTES);
 }
 
-/* The answer to @command as an object, owned through @ret_node. */
-static JsonObject *query_object(HvpQmp *qmp, const char *command, HvpDeadline deadline,
-				JsonNode **ret_node, GError **error)
-{
-	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
-	JsonObject *object = node != NULL ? hvp_qmp_as_object(node, command, error) : NULL;
-
-	if (object != NULL)
-		*ret_node = g_steal_pointer(&node);
-	return object;
-}
-
-static JsonArray *query_array(HvpQmp *qmp, const char *command, HvpDeadline deadline,
-			      JsonNode **ret_node, GError **error)
-{
-	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
-	JsonArray *array = node != NULL ? hvp_qmp_as_array(node, command, error) : NULL;
-
-	if (array != NULL)
-		*ret_node = g_steal_pointer(&node);
-	return array;
-}
-
 static bool ask_version(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self->qmp, "query-version", deadline, &node, error);
+	JsonObject *answer =
+		hvp_qmp_query_object(self->qmp, "query-version", deadline, &node, error);
 	JsonObject *version = NULL;
 	gint64 major, minor, micro;
 
@@ -87,7 +67,8 @@ static bool ask_version(HvpMachine *self, HvpDeadline deadline, GError **error)
 static bool ask_target(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self->qmp, "query-target", deadline, &node, error);
+	JsonObject *answer =
+		hvp_qmp_query_object(self->qmp, "query-target", deadline, &node, error);
 	g_autofree char *quoted = NULL;
 	const char *arch;
 
@@ -103,7 +84,7 @@ static bool ask_target(HvpMachine *self, HvpDeadline deadline, GError **error)
 static bool ask_accelerator(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(self->qmp, "query-kvm", deadline, &node, error);
+	JsonObject *answer = hvp_qmp_query_object(self->qmp, "query-kvm", deadline, &node, error);
 	bool enabled;
 
 	if (answer == NULL || !hvp_qmp_member_bool(answer, "enabled", &enabled, error))
@@ -149,7 +130,7 @@ static bool check_distinct(GArray *vcpus, GError **error)
 static bool ask_vcpus(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(self->qmp, "query-cpus-fast", deadline, &node, error);
+	JsonArray *list = hvp_qmp_query_array(self->qmp, "query-cpus-fast", deadline, &node, error);
 	guint count;
 
 	if (list == NULL)
@@ -176,7 +157,10 @@ bool hvp_machine_read_thread_group(pid_t thread_id, pid_t *ret_pid, GError **err
 	const char *line = NULL;
 	guint64 pid = 0;
 
-	if (g_file_get_contents(path, &text, NULL, NULL))
+	if (hvp_helper_is_used() &&
+	    !hvp_helper_read(HVP_HELPER_THREAD_GROUP, (guint64)thread_id, &pid, error))
+		return false;
+	if (!hvp_helper_is_used() && g_file_get_contents(path, &text, NULL, NULL))
 		line = strstr(text, "\nTgid:\t");
 	if (line != NULL)
 		pid = g_ascii_strtoull(line + strlen("\nTgid:\t"), NULL, 10);
@@ -205,6 +189,17 @@ static bool find_process(HvpMachine *self, GError **error)
 		self->pid = pid;
 	}
 	return true;
+}
+
+bool hvp_machine_ask_process(HvpQmp *qmp, HvpDeadline deadline, pid_t *ret_pid, GError **error)
+{
+	HvpMachine self = { .qmp = qmp, .vcpus = g_array_new(FALSE, TRUE, sizeof(Vcpu)) };
+	bool ok = ask_vcpus(&self, deadline, error) && find_process(&self, error);
+
+	g_array_unref(self.vcpus);
+	if (ok)
+		*ret_pid = self.pid;
+	return ok;
 }
 
 bool hvp_machine_same_process(const HvpMachine *self)
@@ -271,16 +266,31 @@ HvpMachine *hvp_machine_open(const char *qmp_path, HvpDeadline deadline, GError 
 	return hvp_machine_open_monitor(hvp_monitor_new_for_socket(qmp_path), deadline, error);
 }
 
+static void add_vcpu(HvpMachine *self, guint id)
+{
+	Vcpu vcpu = { .cpu_index = id };
+
+	g_array_append_val(self->vcpus, vcpu);
+}
+
+static bool ask_for_vcpus(HvpMachine *self, GError **error)
+{
+	HvpHelperAnswer answer;
+
+	if (!hvp_helper_ask(HVP_HELPER_VCPUS, 0, &answer, NULL, error))
+		return false;
+	for (guint i = 0; i < MIN(answer.id_count, HVP_HELPER_MAX_IDS); i++)
+		add_vcpu(self, answer.ids[i]);
+	return true;
+}
+
 static bool list_kvm_vcpus(HvpMachine *self, GError **error)
 {
 	g_autofree HvpKvmProcess *process = g_new0(HvpKvmProcess, 1);
 	bool ok = hvp_kvm_process_open(process, self->pid, error);
 
-	for (guint i = 0; ok && i < process->count; i++) {
-		Vcpu vcpu = { .cpu_index = process->vcpus[i].id };
-
-		g_array_append_val(self->vcpus, vcpu);
-	}
+	for (guint i = 0; ok && i < process->count; i++)
+		add_vcpu(self, process->vcpus[i].id);
 	hvp_kvm_process_close(process);
 	return ok;
 }
@@ -294,7 +304,8 @@ HvpMachine *hvp_machine_open_process(pid_t pid, GError **error)
 	self->accelerator = HVP_ACCELERATOR_KVM;
 	self->running = true;
 	self->status = g_strdup("running");
-	if (!note_start_time(self, error) || !list_kvm_vcpus(self, error))
+	if (!note_start_time(self, error) || !(hvp_helper_is_used() ? ask_for_vcpus(self, error)
+								     : list_kvm_vcpus(self, error)))
 		return NULL;
 	return g_steal_pointer(&self);
 }
@@ -631,7 +642,7 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
 	*ret_leftover = false;
 	if (self->qmp == NULL)
 		return true;
-	list = query_array(self->qmp, "query-chardev", deadline, &node, error);
+	list = hvp_qmp_query_array(self->qmp, "query-chardev", deadline, &node, error);
 	if (list == NULL)
 		return false;
 	for (guint i = 0; i < json_array_get_length(list); i++) {
@@ -642,142 +653,14 @@ bool hvp_machine_find_debugger(HvpMachine *self, HvpDeadline deadline, bool *ret
 	return true;
 }
 
-static char *describe_job(const char *kind, const char *status)
-{
-	g_autofree char *quoted = quote(status);
-
-	return g_strdup_printf("%s (%s)", kind, quoted);
-}
-
-/* "status" of what @command answers, when it is not one of @resting. */
-static bool find_busy_status(HvpQmp *qmp, const char *command, const char *kind,
-			     const char *const *resting, HvpDeadline deadline, char **ret_job,
-			     GError **error)
-{
-	g_autoptr(JsonNode) node = NULL;
-	JsonObject *answer = query_object(qmp, command, deadline, &node, error);
-	const char *status;
-
-	*ret_job = NULL;
-	if (answer == NULL)
-		return false;
-	/* query-migrate tells no status before the first migration. */
-	if (!json_object_has_member(answer, "status"))
-		return true;
-	if (!hvp_qmp_member_string(answer, "status", &status, error))
-		return false;
-	if (!g_strv_contains(resting, status))
-		*ret_job = describe_job(kind, status);
-	return true;
-}
-
-static bool find_migration(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
-{
-	static const char *const resting[] = {"none", "completed", "cancelled", "failed", NULL};
-
-	return find_busy_status(qmp, "query-migrate", "migration", resting, deadline, ret_job,
-				error);
-}
-
-static bool find_dump(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
-{
-	static const char *const resting[] = {"none", "completed", "failed", NULL};
-
-	return find_busy_status(qmp, "query-dump", "dump", resting, deadline, ret_job, error);
-}
-
-/* Of the jobs only snapshot-save, -load and -delete touch RAM; the rest are the disks'. */
-static bool find_snapshot(HvpQmp *qmp, HvpDeadline deadline, char **ret_job, GError **error)
-{
-	g_autoptr(JsonNode) node = NULL;
-	JsonArray *list = query_array(qmp, "query-jobs", deadline, &node, error);
-
-	*ret_job = NULL;
-	if (list == NULL)
-		return false;
-	for (guint i = 0; i < json_array_get_length(list) && *ret_job == NULL; i++) {
-		JsonObject *job =
-			hvp_qmp_as_object(json_array_get_element(list, i), "query-jobs", error);
-		const char *type;
-		const char *status;
-
-		if (job == NULL || !hvp_qmp_member_string(job, "type", &type, error) ||
-		    !hvp_qmp_member_string(job, "status", &status, error))
-			return false;
-		if (g_str_has_prefix(type, "snapshot-") && strcmp(status, "concluded") != 0 &&
-		    strcmp(status, "null") != 0)
-			*ret_job = describe_job(type, status);
-	}
-	return true;
-}
-
-/* Post-copy and background snapshots hold one; a page they own may block its reader. */
-static bool find_userfaultfd(pid_t pid, char **ret_job, GError **error)
-{
-	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)pid);
-	g_autoptr(GDir) directory = g_dir_open(folder, 0, NULL);
-	const char *name;
-
-	*ret_job = NULL;
-	if (directory == NULL)
-		return hvp_error_set(error, HVP_ERROR_PERMISSION,
-				     "the descriptors of process %d cannot be listed",
-				     (int)pid);
-	while (*ret_job == NULL && (name = g_dir_read_name(directory)) != NULL) {
-		g_autofree char *path = g_build_filename(folder, name, NULL);
-		char target[PATH_MAX] = {0};
-
-		if (readlink(path, target, sizeof target - 1) > 0 &&
-		    strcmp(target, "anon_inode:[userfaultfd]") == 0)
-			*ret_job = g_strdup("a userfaultfd");
-	}
-	return true;
-}
-
-bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
-			     GError **error)
-{
-	g_autofree char *job = NULL;
-
-	if (!find_migration(qmp, deadline, &job, error) ||
-	    (job == NULL && !find_dump(qmp, deadline, &job, error)) ||
-	    (job == NULL && !find_snapshot(qmp, deadline, &job, error)) ||
-	    (job == NULL && pid != 0 && !find_userfaultfd(pid, &job, error)))
-		return false;
-	*ret_job = g_steal_pointer(&job);
-	return true;
-}
-
-/* With all its numbers: they are others for the next one. */
-static bool add_answer(HvpQmp *qmp, const char *command, HvpDeadline deadline, GString *text,
-		       GError **error)
-{
-	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
-	g_autofree char *answer = node != NULL ? json_to_string(node, FALSE) : NULL;
-
-	if (answer != NULL)
-		g_string_append(text, answer);
-	return answer != NULL;
-}
-
 char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error)
 {
-	g_autoptr(GString) text = g_string_new(NULL);
-	g_autofree char *job = NULL;
-
-	if (!add_answer(self->qmp, "query-migrate", deadline, text, error) ||
-	    !add_answer(self->qmp, "query-dump", deadline, text, error) ||
-	    !find_snapshot(self->qmp, deadline, &job, error))
-		return NULL;
-	/* The VM stands while one is made: one that is over has seen all or nothing. */
-	if (job != NULL)
-		g_string_append(text, job);
-	return g_string_free(g_steal_pointer(&text), FALSE);
+	return hvp_ram_jobs_describe(self->qmp, deadline, error);
 }
 
 bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret_job,
 			      GError **error)
 {
-	return self->qmp ? hvp_machine_ask_ram_job(self->qmp, self->pid, deadline, ret_job, error)
-			 : find_userfaultfd(self->pid, ret_job, error);
+	return self->qmp ? hvp_ram_jobs_ask(self->qmp, self->pid, deadline, ret_job, error)
+			 : hvp_ram_jobs_find_userfaultfd(self->pid, ret_job, error);
 }

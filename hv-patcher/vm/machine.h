@@ -147,11 +147,8 @@ bool hvp_machine_find_ram_job(HvpMachine *self, HvpDeadline deadline, char **ret
  */
 char *hvp_machine_describe_ram_jobs(HvpMachine *self, HvpDeadline deadline, GError **error);
 
-/*
- * hvp_machine_find_ram_job, asked of QEMU @pid where there is no HvpMachine; 0: not known, and no
- * userfaultfd is looked for.
- */
-bool hvp_machine_ask_ram_job(HvpQmp *qmp, pid_t pid, HvpDeadline deadline, char **ret_job,
+/* Which process QEMU is that answers on @qmp. NOT_FOUND: it is not visible from here. */
+bool hvp_machine_ask_process(HvpQmp *qmp, HvpDeadline deadline, pid_t *ret_pid,
 			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The process that thread @thread_id belongs to. NOT_FOUND: it is not visible from here. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "vm/helper.h"
 #include "vm/program.h"
 
 #define MAX_NAME_BYTES 128
@@ -79,12 +80,13 @@ HvpQmp *hvp_monitor_connect(const HvpMonitor *self, HvpDeadline deadline, GError
 	g_autofree char *what = NULL;
 	int fd;
 
-	if (self->uri == NULL)
+	if (self->uri == NULL && !hvp_helper_is_used())
 		return hvp_qmp_connect(self->name, deadline, error);
-	fd = start_bridge(self, error);
+	fd = hvp_helper_is_used() ? hvp_helper_open(HVP_HELPER_MONITOR, 0, error)
+				  : start_bridge(self, error);
 	if (fd < 0)
 		return NULL;
-	what = g_strdup_printf("domain %s", self->name);
+	what = self->uri ? g_strdup_printf("domain %s", self->name) : g_strdup(self->name);
 	return hvp_qmp_negotiate(fd, what, deadline, error);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "vm/helper.h"
 #include "wire/plugin-wire.h"
 
 #define MAX_REPLY_BYTES (64U << 10)
@@ -211,24 +212,35 @@ static bool connect_to(HvpPlugin *self, const struct sockaddr_un *address, HvpDe
 	return true;
 }
 
-HvpPlugin *hvp_plugin_connect(const char *path, HvpDeadline deadline, GError **error)
+static bool open_connection(HvpPlugin *self, const char *path, HvpDeadline deadline, GError **error)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (path[0] == 0 ||
+	    g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+				     "the QEMU plugin's socket: the path is empty or too long");
+	self->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (self->fd < 0)
+		return hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "a socket");
+	return connect_to(self, &address, deadline, error);
+}
+
+static bool ask_for_connection(HvpPlugin *self, GError **error)
+{
+	self->fd = hvp_helper_open(HVP_HELPER_ORACLE, 0, error);
+	return self->fd >= 0;
+}
+
+HvpPlugin *hvp_plugin_connect(const char *path, HvpDeadline deadline, GError **error)
+{
 	g_autoptr(HvpPlugin) self = g_new0(HvpPlugin, 1);
+	bool connected;
 
 	self->fd = -1;
-	if (path[0] == 0 ||
-	    g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
-		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			      "the QEMU plugin's socket: the path is empty or too long");
-		return NULL;
-	}
-	self->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (self->fd < 0) {
-		hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "a socket");
-		return NULL;
-	}
-	if (!connect_to(self, &address, deadline, error) || !say_hello(self, deadline, error))
+	connected = hvp_helper_is_used() ? ask_for_connection(self, error)
+					 : open_connection(self, path, deadline, error);
+	if (!connected || !say_hello(self, deadline, error))
 		return NULL;
 	return g_steal_pointer(&self);
 }

@@ -1,9 +1,38 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vm/process-maps.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "vm/access.h"
+#include "vm/helper.h"
+
+static FILE *ask_for_maps(GError **error)
+{
+	int fd = hvp_helper_open(HVP_HELPER_MAPS, 0, error);
+	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+
+	if (fd >= 0 && file == NULL) {
+		hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "a stream");
+		close(fd);
+	}
+	return file;
+}
+
+FILE *hvp_process_maps_open(pid_t pid, GError **error)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
+	FILE *file;
+
+	if (hvp_helper_is_used())
+		return ask_for_maps(error);
+	file = fopen(path, "re");
+	if (file == NULL)
+		hvp_access_explain(pid, errno, "reading the mappings of", error);
+	return file;
+}
 
 bool hvp_process_maps_parse(const char *line, HvpProcessMapping *ret_mapping)
 {

@@ -8,6 +8,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 typedef struct {
@@ -22,6 +23,12 @@ typedef struct {
 	bool shared;
 	const char *path; /* borrowed, up to the end of the line; "": none */
 } HvpProcessMapping;
+
+/*
+ * Opens the list of the mappings of process @pid, by the helper where one is used; fclose it.
+ * Errors of hvp_access_explain.
+ */
+FILE *hvp_process_maps_open(pid_t pid, GError **error);
 
 /* False for a line of another form. */
 bool hvp_process_maps_parse(const char *line, HvpProcessMapping *ret_mapping)

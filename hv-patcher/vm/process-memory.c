@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "vm/access.h"
+#include "vm/helper.h"
 #include "vm/process-maps.h"
 
 /* Pieces in one process_vm_readv; with the next, below the 2 GiB that one call copies. */
@@ -47,6 +48,7 @@ typedef struct {
 	HvpPhysical physical;
 	pid_t pid;
 	int pidfd;
+	int memory_fd; /* its memory, opened by the helper; -1: asked for by its pid */
 	int pagemap_fd;
 	GArray *segments; /* of Segment, ascending */
 	GArray *files;	  /* of File */
@@ -94,6 +96,36 @@ static guint count_filled(const HvpProcessMemory *self, guint first, gsize copie
 	return index - first;
 }
 
+/* False where the file ends early or cannot be read. */
+static bool pread_all(int fd, void *buffer, gsize length_bytes, guint64 offset_bytes)
+{
+	guint8 *at = buffer;
+
+	while (length_bytes > 0) {
+		ssize_t got = pread(fd, at, length_bytes, (off_t)offset_bytes);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		at += got;
+		offset_bytes += (guint64)got;
+		length_bytes -= (gsize)got;
+	}
+	return true;
+}
+
+/* The same by a descriptor of the memory, which takes one piece at a time. */
+static bool flush_queue_by_descriptor(HvpProcessMemory *self)
+{
+	for (guint i = 0; i < self->queued_count; i++)
+		if (!pread_all(self->memory_fd, self->local[i].iov_base, self->local[i].iov_len,
+			       (guintptr)self->remote[i].iov_base))
+			self->owners[i]->ok = false;
+	self->queued_count = 0;
+	return true;
+}
+
 /*
  * Reads all that is queued. The kernel stops at the first piece that it cannot
  * read: that one is not ok, and the rest is asked for anew.
@@ -102,6 +134,8 @@ static bool flush_queue(HvpProcessMemory *self, GError **error)
 {
 	guint index = 0;
 
+	if (self->memory_fd >= 0)
+		return flush_queue_by_descriptor(self);
 	while (index < self->queued_count) {
 		unsigned long left = self->queued_count - index;
 		ssize_t copied = process_vm_readv(self->pid, self->local + index, left,
@@ -134,25 +168,6 @@ static bool queue_piece(HvpProcessMemory *self, HvpPhysicalRead *owner, HvpHva h
 		hva.value += piece_bytes;
 		buffer += piece_bytes;
 		length_bytes -= piece_bytes;
-	}
-	return true;
-}
-
-/* False where the file ends early or cannot be read. */
-static bool pread_all(int fd, void *buffer, gsize length_bytes, guint64 offset_bytes)
-{
-	guint8 *at = buffer;
-
-	while (length_bytes > 0) {
-		ssize_t got = pread(fd, at, length_bytes, (off_t)offset_bytes);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		at += got;
-		offset_bytes += (guint64)got;
-		length_bytes -= (gsize)got;
 	}
 	return true;
 }
@@ -301,6 +316,8 @@ static void process_memory_free(HvpPhysical *physical)
 	}
 	if (self->pidfd >= 0)
 		close(self->pidfd);
+	if (self->memory_fd >= 0)
+		close(self->memory_fd);
 	if (self->pagemap_fd >= 0)
 		close(self->pagemap_fd);
 	g_array_unref(self->files);
@@ -355,14 +372,11 @@ static GArray *collect_mappings(FILE *file, const HvpRam *ram, HvpProcessMapping
 static GArray *read_mappings(pid_t pid, const HvpRam *ram, HvpProcessMapping *ret_first,
 			     GError **error)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
-	FILE *file = fopen(path, "re");
+	FILE *file = hvp_process_maps_open(pid, error);
 	GArray *mappings;
 
-	if (file == NULL) {
-		hvp_access_explain(pid, errno, "reading the mappings of", error);
+	if (file == NULL)
 		return NULL;
-	}
 	mappings = collect_mappings(file, ram, ret_first);
 	fclose(file);
 	return mappings;
@@ -427,6 +441,55 @@ static int open_by_mapping(pid_t pid, const HvpProcessMapping *mapping, bool *re
 	return open_if_same(path, mapping, ret_is_file);
 }
 
+/* As open_if_same. */
+static int open_file_of(pid_t pid, const HvpProcessMapping *mapping, bool *ret_is_file)
+{
+	int fd = -1;
+
+	if (hvp_helper_is_used()) {
+		*ret_is_file = !hvp_helper_ask(HVP_HELPER_MAPPING, mapping->start, NULL, &fd, NULL);
+		return fd;
+	}
+	fd = open_by_mapping(pid, mapping, ret_is_file);
+	return fd < 0 && *ret_is_file ? open_by_descriptor(pid, mapping, ret_is_file) : fd;
+}
+
+/* The mapping of @pid that begins at @start. */
+static bool find_mapping(pid_t pid, guint64 start, HvpProcessMapping *ret_mapping, GError **error)
+{
+	FILE *file = hvp_process_maps_open(pid, error);
+	size_t line_size = 0;
+	char *line = NULL;
+	bool found = false;
+
+	if (file == NULL)
+		return false;
+	while (!found && getline(&line, &line_size, file) > 0)
+		found = hvp_process_maps_parse(line, ret_mapping) && ret_mapping->start == start;
+	fclose(file);
+	free(line);
+	ret_mapping->path = "";
+	return (found && ret_mapping->inode != 0) ||
+	       hvp_error_set(error, HVP_ERROR_NOT_FOUND,
+			     "process %d has no file mapped at 0x%" G_GINT64_MODIFIER "x", (int)pid,
+			     start);
+}
+
+bool hvp_process_memory_open_mapping(pid_t pid, guint64 start, int *ret_fd, GError **error)
+{
+	HvpProcessMapping mapping;
+	bool is_file;
+
+	if (!find_mapping(pid, start, &mapping, error))
+		return false;
+	*ret_fd = open_file_of(pid, &mapping, &is_file);
+	return *ret_fd >= 0 || !is_file ||
+	       hvp_error_set(error, HVP_ERROR_PERMISSION,
+			     "the file behind the guest's memory at 0x%" G_GINT64_MODIFIER
+			     "x of process %d cannot be opened",
+			     start, (int)pid);
+}
+
 /* The file of @mapping, opened once; NULL and PERMISSION when it cannot be. */
 static const File *get_file(HvpProcessMemory *self, const HvpProcessMapping *mapping,
 			    GError **error)
@@ -440,9 +503,7 @@ static const File *get_file(HvpProcessMemory *self, const HvpProcessMapping *map
 		if (known->device == mapping->device && known->inode == mapping->inode)
 			return known;
 	}
-	file.fd = open_by_mapping(self->pid, mapping, &is_file);
-	if (file.fd < 0 && is_file)
-		file.fd = open_by_descriptor(self->pid, mapping, &is_file);
+	file.fd = open_file_of(self->pid, mapping, &is_file);
 	if (file.fd < 0 && is_file) {
 		hvp_error_set(error, HVP_ERROR_PERMISSION,
 			      "the file behind the guest's memory at 0x%" G_GINT64_MODIFIER
@@ -514,9 +575,20 @@ static bool check_access(const HvpProcessMemory *self, const HvpProcessMapping *
 	struct iovec local = {&byte, 1};
 	struct iovec remote = {(void *)(guintptr)readable->start, 1};
 
+	if (self->memory_fd >= 0)
+		return true;
 	if (process_vm_readv(self->pid, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
 		return hvp_access_explain(self->pid, errno, "reading the memory of", error);
 	return true;
+}
+
+static bool ask_for_process(HvpProcessMemory *self, GError **error)
+{
+	self->memory_fd = hvp_helper_open(HVP_HELPER_MEMORY, 0, error);
+	if (self->memory_fd < 0)
+		return false;
+	self->pagemap_fd = hvp_helper_open(HVP_HELPER_PAGEMAP, 0, error);
+	return self->pagemap_fd >= 0;
 }
 
 static bool open_process(HvpProcessMemory *self, GError **error)
@@ -526,6 +598,8 @@ static bool open_process(HvpProcessMemory *self, GError **error)
 	self->pidfd = pidfd_open(self->pid, 0);
 	if (self->pidfd < 0)
 		return hvp_access_explain(self->pid, errno, "opening", error);
+	if (hvp_helper_is_used())
+		return ask_for_process(self, error);
 	self->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (self->pagemap_fd < 0)
 		return hvp_access_explain(self->pid, errno, "reading the page map of", error);
@@ -560,6 +634,7 @@ HvpPhysical *hvp_process_memory_new(pid_t pid, const HvpRam *ram, GError **error
 	self->physical.ops = &process_memory_ops;
 	self->pid = pid;
 	self->pidfd = -1;
+	self->memory_fd = -1;
 	self->pagemap_fd = -1;
 	self->segments = g_array_new(FALSE, TRUE, sizeof(Segment));
 	self->files = g_array_new(FALSE, TRUE, sizeof(File));

@@ -27,7 +27,15 @@
  * is not mapped there.
  *
  * read: no allocation, no wait for the guest, so it may be called while paused;
- * one system call for up to 512 pieces of private memory, one for each piece of
- * shared memory. VM_GONE once the process has ended, then no piece is ok.
+ * one system call for up to 512 pieces of private memory (one for each piece,
+ * where a helper has opened it), one for each piece of shared memory. VM_GONE once
+ * the process has ended, then no piece is ok.
  */
 HvpPhysical *hvp_process_memory_new(pid_t pid, const HvpRam *ram, GError **error);
+
+/*
+ * Opens the file that @pid has mapped at @start, for reading; *@ret_fd is the caller's, -1: it is a
+ * device, which is not opened. NOT_FOUND: no file is mapped there. PERMISSION.
+ */
+bool hvp_process_memory_open_mapping(pid_t pid, guint64 start, int *ret_fd,
+				     GError **error) G_GNUC_WARN_UNUSED_RESULT;

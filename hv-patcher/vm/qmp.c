@@ -573,3 +573,25 @@ JsonArray *hvp_qmp_as_array(JsonNode *node, const char *what, GError **error)
 	hvp_error_set(error, HVP_ERROR_BAD_DATA, "QEMU's answer to %s is not an array", what);
 	return NULL;
 }
+
+JsonObject *hvp_qmp_query_object(HvpQmp *qmp, const char *command, HvpDeadline deadline,
+				JsonNode **ret_node, GError **error)
+{
+	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
+	JsonObject *object = node != NULL ? hvp_qmp_as_object(node, command, error) : NULL;
+
+	if (object != NULL)
+		*ret_node = g_steal_pointer(&node);
+	return object;
+}
+
+JsonArray *hvp_qmp_query_array(HvpQmp *qmp, const char *command, HvpDeadline deadline,
+			      JsonNode **ret_node, GError **error)
+{
+	g_autoptr(JsonNode) node = hvp_qmp_execute(qmp, command, NULL, deadline, error);
+	JsonArray *array = node != NULL ? hvp_qmp_as_array(node, command, error) : NULL;
+
+	if (array != NULL)
+		*ret_node = g_steal_pointer(&node);
+	return array;
+}

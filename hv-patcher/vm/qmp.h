@@ -112,3 +112,12 @@ bool hvp_qmp_member_bool(JsonObject *object, const char *name, bool *ret_value,
 /* @node as an object or array, borrowed; NULL and BAD_DATA naming @what when it is not one. */
 JsonObject *hvp_qmp_as_object(JsonNode *node, const char *what, GError **error);
 JsonArray *hvp_qmp_as_array(JsonNode *node, const char *what, GError **error);
+
+/*
+ * Runs @command, which takes no arguments, and gives its answer as an object or array, borrowed
+ * from *@ret_node, which is the caller's. NULL and BAD_DATA when it is not one.
+ */
+JsonObject *hvp_qmp_query_object(HvpQmp *self, const char *command, HvpDeadline deadline,
+				 JsonNode **ret_node, GError **error);
+JsonArray *hvp_qmp_query_array(HvpQmp *self, const char *command, HvpDeadline deadline,
+			       JsonNode **ret_node, GError **error);

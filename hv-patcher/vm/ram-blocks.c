@@ -74,6 +74,35 @@ void hvp_ram_blocks_parse(HvpRamBlocks *self, const char *maps)
 		self->blocks[i] = g_array_index(all, HvpRamBlock, i);
 }
 
+bool hvp_ram_blocks_read(HvpRamBlocks *self, pid_t pid, GError **error)
+{
+	FILE *file = hvp_process_maps_open(pid, error);
+	size_t size = 0;
+	char *text = NULL;
+
+	if (file == NULL)
+		return false;
+	self->count = 0;
+	/* There is no NUL in it: all of it. */
+	if (getdelim(&text, &size, 0, file) > 0)
+		hvp_ram_blocks_parse(self, text);
+	fclose(file);
+	free(text);
+	return true;
+}
+
+bool hvp_ram_blocks_hold(const HvpRamBlocks *self, HvpHva start, guint64 size_bytes)
+{
+	for (guint i = 0; i < self->count; i++) {
+		const HvpRamBlock *block = &self->blocks[i];
+
+		if (start.value >= block->hva.value && size_bytes <= block->size_bytes &&
+		    start.value - block->hva.value <= block->size_bytes - size_bytes)
+			return true;
+	}
+	return false;
+}
+
 /* --- layouts --- */
 
 /* [@start, @end) of the guest is what lies from @offset_bytes on in all blocks together. */

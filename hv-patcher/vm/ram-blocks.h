@@ -15,6 +15,9 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
+#include "base/error.h"
 #include "vm/ram.h"
 
 #define HVP_RAM_BLOCKS_MAX 12
@@ -45,6 +48,12 @@ typedef struct {
 
 /* The blocks among the lines of @maps, the text of /proc/PID/maps. */
 void hvp_ram_blocks_parse(HvpRamBlocks *self, const char *maps);
+
+/* The same of process @pid. Errors of hvp_process_maps_open. */
+bool hvp_ram_blocks_read(HvpRamBlocks *self, pid_t pid, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Whether @size_bytes from @start on lie in one of them. */
+bool hvp_ram_blocks_hold(const HvpRamBlocks *self, HvpHva start, guint64 size_bytes);
 
 /*
  * All layouts: HvpRamLayout, no two the same. Each block alone; each two in either order; three

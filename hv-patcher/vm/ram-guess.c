@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vm/ram-guess.h"
 
-#include <errno.h>
-
-#include "vm/access.h"
 #include "vm/process-memory.h"
 #include "vm/ram-evidence.h"
 
@@ -12,17 +9,11 @@
 
 static bool find_blocks(pid_t pid, HvpRamBlocks *ret_blocks, GError **error)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
-	g_autofree char *text = NULL;
-
-	errno = 0;
-	if (!g_file_get_contents(path, &text, NULL, NULL))
-		return hvp_access_explain(pid, errno, "reading the mappings of", error);
-	hvp_ram_blocks_parse(ret_blocks, text);
-	return ret_blocks->count > 0 ||
-	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "process %d has nothing mapped that could be a guest's memory",
-			     (int)pid);
+	return hvp_ram_blocks_read(ret_blocks, pid, error) &&
+	       (ret_blocks->count > 0 ||
+		hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+			      "process %d has nothing mapped that could be a guest's memory",
+			      (int)pid));
 }
 
 /* Each block at its own address, as if the guest had it there. */

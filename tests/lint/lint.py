@@ -33,8 +33,10 @@ MAY_INCLUDE = {
     "engine": LEFT_OF_CALL | {"agent", "call"},
     "rehearse": LEFT_OF_CALL | {"agent", "call", "engine"},
     "doctor": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
+    "document": LEFT_OF_CALL | {"agent", "call", "engine"},
     "follow": {"base", "patch", "vm"},
-    "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor", "follow"},
+    "cli": LEFT_OF_CALL | {"agent", "call", "document", "engine", "rehearse", "doctor", "follow"},
+    "worker": LEFT_OF_CALL | {"agent", "call", "document", "engine"},
     "daemon": LEFT_OF_CALL | {"agent", "call", "engine"},
 }
 # They run elsewhere and share only message layouts with the host side.

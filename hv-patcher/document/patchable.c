@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cli/patchable.h"
+#include "document/patchable.h"
+
+#include "engine/open.h"
 
 #define QMP_USEC (5 * G_USEC_PER_SEC)
 
-static void add_reason(HvpCliPatchable *self, const char *reason)
+static void add_reason(HvpPatchable *self, const char *reason)
 {
-	g_ptr_array_add(self->reasons, hvp_cli_output_escape(reason));
+	g_ptr_array_add(self->reasons, hvp_json_escape(reason));
 }
 
-static void add_obstacle(HvpCliPatchable *self, bool is_there, const char *reason)
+static void add_obstacle(HvpPatchable *self, bool is_there, const char *reason)
 {
 	if (!is_there)
 		return;
@@ -16,7 +18,7 @@ static void add_obstacle(HvpCliPatchable *self, bool is_there, const char *reaso
 	add_reason(self, reason);
 }
 
-static bool read_policy(HvpCliPatchable *self, HvpTarget *target, GError **error)
+static bool read_policy(HvpPatchable *self, HvpTarget *target, GError **error)
 {
 	HvpPolicy policy;
 
@@ -34,7 +36,7 @@ static bool read_policy(HvpCliPatchable *self, HvpTarget *target, GError **error
 	return true;
 }
 
-static void take_error(HvpCliPatchable *self, GError **reason)
+static void take_error(HvpPatchable *self, GError **reason)
 {
 	if (*reason != NULL)
 		add_obstacle(self, true, (*reason)->message);
@@ -42,7 +44,7 @@ static void take_error(HvpCliPatchable *self, GError **reason)
 }
 
 /* What stands against stopping the VM now. */
-static void read_machine(HvpCliPatchable *self, HvpTarget *target)
+static void read_machine(HvpPatchable *self, HvpTarget *target)
 {
 	HvpMachine *machine = target->machine;
 	HvpDeadline deadline = hvp_deadline_in(QMP_USEC);
@@ -53,7 +55,7 @@ static void read_machine(HvpCliPatchable *self, HvpTarget *target)
 	bool leftover = false;
 
 	add_obstacle(self, !hvp_machine_was_running(machine), paused);
-	if (!hvp_cli_check_backend(target, &reason))
+	if (!hvp_open_check_backend(target, &reason))
 		take_error(self, &reason);
 	if (!hvp_machine_find_debugger(machine, deadline, &leftover, &reason))
 		take_error(self, &reason);
@@ -61,25 +63,25 @@ static void read_machine(HvpCliPatchable *self, HvpTarget *target)
 	if (!hvp_machine_find_ram_job(machine, deadline, &job, &reason))
 		take_error(self, &reason);
 	add_obstacle(self, job != NULL, job);
-	if (!hvp_cli_check_owner(target, &reason) ||
+	if (!hvp_open_check_owner(target, &reason) ||
 	    (target->owner.check_no_job != NULL &&
 	     !target->owner.check_no_job(target->owner.data, &reason)))
 		take_error(self, &reason);
 }
 
-const char *hvp_cli_patchable_backend(const HvpTarget *target)
+const char *hvp_patchable_backend(const HvpTarget *target)
 {
 	if (target->machine == NULL)
 		return "core";
 	return target->by_kvm ? "kvm" : "gdbstub";
 }
 
-bool hvp_cli_patchable_read(HvpTarget *target, HvpCliPatchable *ret_patchable, GError **error)
+bool hvp_patchable_read(HvpTarget *target, HvpPatchable *ret_patchable, GError **error)
 {
-	HvpCliPatchable self = { true, g_ptr_array_new_with_free_func(g_free) };
+	HvpPatchable self = { true, g_ptr_array_new_with_free_func(g_free) };
 
 	if (!read_policy(&self, target, error)) {
-		hvp_cli_patchable_clear(&self);
+		hvp_patchable_clear(&self);
 		return false;
 	}
 	if (target->machine != NULL)
@@ -90,15 +92,15 @@ bool hvp_cli_patchable_read(HvpTarget *target, HvpCliPatchable *ret_patchable, G
 	return true;
 }
 
-void hvp_cli_patchable_clear(HvpCliPatchable *self)
+void hvp_patchable_clear(HvpPatchable *self)
 {
 	g_clear_pointer(&self->reasons, g_ptr_array_unref);
 }
 
-void hvp_cli_patchable_show_json(const HvpCliPatchable *self, JsonBuilder *json)
+void hvp_patchable_add(const HvpPatchable *self, JsonBuilder *json)
 {
-	hvp_cli_json_bool(json, "patchable", self->patchable);
-	hvp_cli_json_begin_array(json, "reasons");
+	hvp_json_bool(json, "patchable", self->patchable);
+	hvp_json_begin_array(json, "reasons");
 	for (guint i = 0; i < self->reasons->len; i++)
 		json_builder_add_string_value(json, g_ptr_array_index(self->reasons, i));
 	json_builder_end_array(json);
