@@ -85,7 +85,7 @@ typedef enum { HVP_HELPER_GOT, HVP_HELPER_GARBAGE, HVP_HELPER_ENDED } HvpHelperR
 /* Waits for a request; descriptors that come with it are closed. */
 HvpHelperReceived hvp_helper_receive(int fd, HvpHelperRequest *ret_request);
 
-/* Answers, with a copy of @attached_fd (-1: none). False: nobody takes it. */
+/* Answers, with a copy of @attached_fd (-1: none). Does not wait. False: nobody takes it. */
 bool hvp_helper_answer(int fd, const HvpHelperAnswer *answer, int attached_fd);
 
 /* The answer that @reason means. */

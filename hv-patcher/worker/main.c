@@ -27,8 +27,8 @@
 
 #define CHANNEL_FD 3
 #define JOB_USEC (10 * G_USEC_PER_SEC)
-/* On top of the operation's own limit: attaching, loading, recovering. */
-#define SPARE_CPU_SECONDS 600
+/* On top of the operation's own limit: attaching, loading, recovering, libvirt. */
+#define SPARE_SECONDS 900
 #define MAX_LOGGED_BYTES 1024
 
 typedef struct {
@@ -91,7 +91,7 @@ static bool enter_sandbox(Worker *self, pid_t parent, int helper_fd, GError **er
 	HvpSandbox sandbox = { .user = self->user,
 			       .parent = parent,
 			       .cpu_seconds = self->job->options.timeout_usec / G_USEC_PER_SEC +
-					      SPARE_CPU_SECONDS,
+					      SPARE_SECONDS,
 			       .fds = fds,
 			       .fd_count = G_N_ELEMENTS(fds) };
 
@@ -132,7 +132,11 @@ static int serve(Worker *self, pid_t child, int helper_fd)
 
 	if (self->patch_fd >= 0)
 		close(self->patch_fd);
-	hvp_broker_run(helper_fd, self->job, self->place);
+	hvp_broker_run(helper_fd, self->job, self->place,
+		       hvp_deadline_in(self->job->options.timeout_usec +
+				       SPARE_SECONDS * G_USEC_PER_SEC));
+	/* It has ended, unless it hangs or is not itself any more. */
+	(void)kill(child, SIGKILL);
 	if (has_ended_well(child, &reason))
 		return 0;
 	(void)!hvp_work_fail(self->job, self->channel, reason);
