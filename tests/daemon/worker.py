@@ -112,7 +112,10 @@ class Worker:
         """The next message; None at the end. An attached result is put in its place."""
         if not select.select([self.socket], [], [], timeout)[0]:
             raise AssertionError(f'no message for {timeout} s; so far {self.progress[-3:]}')
-        text, fds, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE_BYTES, 4)
+        try:
+            text, fds, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE_BYTES, 4)
+        except ConnectionResetError:  # it was killed with a message of ours unread
+            return None
         if not text:
             return None
         message = json.loads(text)
