@@ -17,6 +17,7 @@ typedef union {
 } Control;
 
 static int helper_fd = -1;
+static bool is_lost;
 
 void hvp_helper_use(int fd)
 {
@@ -26,6 +27,11 @@ void hvp_helper_use(int fd)
 bool hvp_helper_is_used(void)
 {
 	return helper_fd >= 0;
+}
+
+bool hvp_helper_is_lost(void)
+{
+	return is_lost;
 }
 
 /* --- messages --- */
@@ -118,6 +124,7 @@ static bool exchange(const HvpHelperRequest *request, HvpHelperAnswer *answer, i
 	if (send_message(helper_fd, request, sizeof *request, -1, 0) &&
 	    receive(helper_fd, answer, sizeof *answer, ret_fd) > 0)
 		return take_failure(answer, error);
+	is_lost = true;
 	return hvp_error_set(error, HVP_ERROR_INTERNAL, "the privileged half has ended");
 }
 

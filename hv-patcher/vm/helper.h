@@ -64,6 +64,9 @@ void hvp_helper_use(int fd);
 
 bool hvp_helper_is_used(void);
 
+/* Whether it has ended under us: what was begun is then nothing that we know the end of. */
+bool hvp_helper_is_lost(void);
+
 /*
  * Asks, and waits for the answer. Any error, as the helper says it; INTERNAL: it is gone.
  * @ret_answer may be NULL. *@ret_fd is the caller's, -1: none came; NULL: none is wanted.

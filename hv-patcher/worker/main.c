@@ -110,26 +110,28 @@ static int work(Worker *self, pid_t parent, int helper_fd)
 	return hvp_work_run(self->job, self->place, self->patch_fd, self->channel) ? 0 : 1;
 }
 
-static bool has_ended_well(pid_t child, GError **reason)
+/*
+ * Ends as the other half has: the daemon is to see that there is no result, and why. What it knows
+ * of the guest then is nothing, and it has another worker recover.
+ */
+static int end_like(pid_t child)
 {
 	int status = 0;
 
-	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) == child && WIFEXITED(status) &&
-	    WEXITSTATUS(status) == 0)
-		return true;
-	if (WIFSIGNALED(status))
-		return hvp_error_set(reason, HVP_ERROR_INTERNAL,
-				     "the worker ended by signal %d (%s); what it left is taken "
-				     "back, or is for recover",
-				     WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return hvp_error_set(reason, HVP_ERROR_INTERNAL, "the worker ended without a result");
+	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) != child)
+		return 1;
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status);
+	fprintf(stderr, "hvpatch-worker: ended by signal %d (%s)\n", WTERMSIG(status),
+		strsignal(WTERMSIG(status)));
+	signal(WTERMSIG(status), SIG_DFL);
+	raise(WTERMSIG(status));
+	return 1;
 }
 
 /* The privileged half, from here on. */
 static int serve(Worker *self, pid_t child, int helper_fd)
 {
-	g_autoptr(GError) reason = NULL;
-
 	if (self->patch_fd >= 0)
 		close(self->patch_fd);
 	hvp_broker_run(helper_fd, self->job, self->place,
@@ -137,10 +139,7 @@ static int serve(Worker *self, pid_t child, int helper_fd)
 				       SPARE_SECONDS * G_USEC_PER_SEC));
 	/* It has ended, unless it hangs or is not itself any more. */
 	(void)kill(child, SIGKILL);
-	if (has_ended_well(child, &reason))
-		return 0;
-	(void)!hvp_work_fail(self->job, self->channel, reason);
-	return 1;
+	return end_like(child);
 }
 
 static int split(Worker *self, GError **error)

@@ -151,6 +151,15 @@ class Worker:
             self.process.wait(timeout=10)
             return Result(message['exit'], message['result'], message['error'])
 
+    def has_no_result(self, timeout=60.0):
+        """Reads on to the end; whether there is no result before it."""
+        while True:
+            message = self.message(timeout)
+            if message is None:
+                return True
+            if 'progress' not in message:
+                return False
+
     # --- its two halves ---
 
     def half(self, timeout=10.0):
