@@ -17,6 +17,7 @@ typedef union {
 } Control;
 
 static int helper_fd = -1;
+static bool is_lost;
 
 void hvp_helper_use(int fd)
 {
@@ -26,6 +27,11 @@ void hvp_helper_use(int fd)
 bool hvp_helper_is_used(void)
 {
 	return helper_fd >= 0;
+}
+
+bool hvp_helper_is_lost(void)
+{
+	return is_lost;
 }
 
 /* --- messages --- */
@@ -78,7 +84,8 @@ static ssize_t receive(int fd, void *ret_bytes, gsize length_bytes, int *ret_fd)
 	return -1;
 }
 
-static bool send_message(int fd, const void *bytes, gsize length_bytes, int attached_fd)
+static bool send_message(int fd, const void *bytes, gsize length_bytes, int attached_fd,
+			 int flags)
 {
 	struct iovec iovec = { (void *)bytes, length_bytes };
 	Control control = { .header = { .cmsg_level = SOL_SOCKET,
@@ -93,7 +100,7 @@ static bool send_message(int fd, const void *bytes, gsize length_bytes, int atta
 		message.msg_controllen = CMSG_SPACE(sizeof(int));
 	}
 	do
-		sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+		sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
 	while (sent < 0 && errno == EINTR);
 	return sent == (ssize_t)length_bytes;
 }
@@ -114,9 +121,10 @@ static bool take_failure(HvpHelperAnswer *answer, GError **error)
 static bool exchange(const HvpHelperRequest *request, HvpHelperAnswer *answer, int *ret_fd,
 		     GError **error)
 {
-	if (send_message(helper_fd, request, sizeof *request, -1) &&
+	if (send_message(helper_fd, request, sizeof *request, -1, 0) &&
 	    receive(helper_fd, answer, sizeof *answer, ret_fd) > 0)
 		return take_failure(answer, error);
+	is_lost = true;
 	return hvp_error_set(error, HVP_ERROR_INTERNAL, "the privileged half has ended");
 }
 
@@ -175,7 +183,7 @@ HvpHelperReceived hvp_helper_receive(int fd, HvpHelperRequest *ret_request)
 
 bool hvp_helper_answer(int fd, const HvpHelperAnswer *answer, int attached_fd)
 {
-	return send_message(fd, answer, sizeof *answer, attached_fd);
+	return send_message(fd, answer, sizeof *answer, attached_fd, MSG_DONTWAIT);
 }
 
 void hvp_helper_set_failed(HvpHelperAnswer *answer, const GError *reason)

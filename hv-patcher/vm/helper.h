@@ -65,6 +65,9 @@ void hvp_helper_use(int fd);
 
 bool hvp_helper_is_used(void);
 
+/* Whether it has ended under us: what was begun is then nothing that we know the end of. */
+bool hvp_helper_is_lost(void);
+
 /*
  * Asks, and waits for the answer. Any error, as the helper says it; INTERNAL: it is gone.
  * @ret_answer may be NULL. *@ret_fd is the caller's, -1: none came; NULL: none is wanted.
@@ -86,7 +89,7 @@ typedef enum { HVP_HELPER_GOT, HVP_HELPER_GARBAGE, HVP_HELPER_ENDED } HvpHelperR
 /* Waits for a request; descriptors that come with it are closed. */
 HvpHelperReceived hvp_helper_receive(int fd, HvpHelperRequest *ret_request);
 
-/* Answers, with a copy of @attached_fd (-1: none). False: nobody takes it. */
+/* Answers, with a copy of @attached_fd (-1: none). Does not wait. False: nobody takes it. */
 bool hvp_helper_answer(int fd, const HvpHelperAnswer *answer, int attached_fd);
 
 /* The answer that @reason means. */

@@ -322,20 +322,20 @@ static bool serve(Broker *self)
 	return sent;
 }
 
-void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place)
+void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline)
 {
 	Broker self = { .fd = fd, .job = job, .place = place, .life_fd = -1 };
 	bool goes_on = true;
 
-	while (goes_on) {
+	while (goes_on && !hvp_deadline_passed(deadline)) {
 		struct pollfd pollfds[] = {
 			{ .fd = fd, .events = POLLIN },
 			{ .fd = self.questions ? hvp_questions_get_fd(self.questions) : -1,
 			  .events = POLLIN },
 		};
 
-		if (poll(pollfds, G_N_ELEMENTS(pollfds), -1) < 0 && errno != EINTR)
-			break;
+		if (poll(pollfds, G_N_ELEMENTS(pollfds), hvp_deadline_left_msec(deadline)) <= 0)
+			continue;
 		if (pollfds[1].revents != 0 && !hvp_questions_serve(self.questions))
 			g_clear_pointer(&self.questions, hvp_questions_free);
 		if (pollfds[0].revents != 0)

@@ -18,5 +18,8 @@
 
 #include "worker/place.h"
 
-/* Serves the other half at @fd (taken), @job's and of @place, until that has ended. */
-void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place);
+/*
+ * Serves the other half at @fd (taken), @job's and of @place, until that has ended, asks for what
+ * is no request, takes no answer, or @deadline has passed.
+ */
+void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline);

@@ -8,6 +8,9 @@
  *   worker: {"progress":{"state","step","attempt","blockers","cancellable"}}*
  *           {"result":{..}|null,"attached":false,"exit":N,"error":null|{"code","message"}}
  *
+ * A worker that ends without a result, by a signal or by itself, has left it to be found out what
+ * is in the guest: the verb recover finishes that, look tells.
+ *
  * A result too long for a message is attached instead, as a descriptor of a sealed memory file
  * ("attached":true, "result":null). The worker ends after its result. The daemon that does not
  * read misses progress, and is waited for for the result only for some seconds.

@@ -27,8 +27,8 @@
 
 #define CHANNEL_FD 3
 #define JOB_USEC (10 * G_USEC_PER_SEC)
-/* On top of the operation's own limit: attaching, loading, recovering. */
-#define SPARE_CPU_SECONDS 600
+/* On top of the operation's own limit: attaching, loading, recovering, libvirt. */
+#define SPARE_SECONDS 900
 #define MAX_LOGGED_BYTES 1024
 
 typedef struct {
@@ -91,7 +91,7 @@ static bool enter_sandbox(Worker *self, pid_t parent, int helper_fd, GError **er
 	HvpSandbox sandbox = { .user = self->user,
 			       .parent = parent,
 			       .cpu_seconds = self->job->options.timeout_usec / G_USEC_PER_SEC +
-					      SPARE_CPU_SECONDS,
+					      SPARE_SECONDS,
 			       .fds = fds,
 			       .fd_count = G_N_ELEMENTS(fds) };
 
@@ -110,33 +110,36 @@ static int work(Worker *self, pid_t parent, int helper_fd)
 	return hvp_work_run(self->job, self->place, self->patch_fd, self->channel) ? 0 : 1;
 }
 
-static bool has_ended_well(pid_t child, GError **reason)
+/*
+ * Ends as the other half has: the daemon is to see that there is no result, and why. What it knows
+ * of the guest then is nothing, and it has another worker recover.
+ */
+static int end_like(pid_t child)
 {
 	int status = 0;
 
-	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) == child && WIFEXITED(status) &&
-	    WEXITSTATUS(status) == 0)
-		return true;
-	if (WIFSIGNALED(status))
-		return hvp_error_set(reason, HVP_ERROR_INTERNAL,
-				     "the worker ended by signal %d (%s); what it left is taken "
-				     "back, or is for recover",
-				     WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return hvp_error_set(reason, HVP_ERROR_INTERNAL, "the worker ended without a result");
+	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) != child)
+		return 1;
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status);
+	fprintf(stderr, "hvpatch-worker: ended by signal %d (%s)\n", WTERMSIG(status),
+		strsignal(WTERMSIG(status)));
+	signal(WTERMSIG(status), SIG_DFL);
+	raise(WTERMSIG(status));
+	return 1;
 }
 
 /* The privileged half, from here on. */
 static int serve(Worker *self, pid_t child, int helper_fd)
 {
-	g_autoptr(GError) reason = NULL;
-
 	if (self->patch_fd >= 0)
 		close(self->patch_fd);
-	hvp_broker_run(helper_fd, self->job, self->place);
-	if (has_ended_well(child, &reason))
-		return 0;
-	(void)!hvp_work_fail(self->job, self->channel, reason);
-	return 1;
+	hvp_broker_run(helper_fd, self->job, self->place,
+		       hvp_deadline_in(self->job->options.timeout_usec +
+				       SPARE_SECONDS * G_USEC_PER_SEC));
+	/* It has ended, unless it hangs or is not itself any more. */
+	(void)kill(child, SIGKILL);
+	return end_like(child);
 }
 
 static int split(Worker *self, GError **error)

@@ -22,6 +22,14 @@
 #define MAX_URGENT_USEC (5 * G_USEC_PER_SEC)
 #define URGENT_PRIORITY 1
 
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_SHADOW_MEMORY 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_SHADOW_MEMORY 1
+#endif
+#endif
+
 /* Nothing of these is ever done by us: whoever does is not us any more. */
 static const char *const deadly[] = {
 	"execve",	   "execveat",	  "ptrace",	   "process_vm_readv",
@@ -110,8 +118,8 @@ static bool limit(int resource, rlim_t value, GError **error)
 
 static bool limit_memory(GError **error)
 {
-#if defined(__SANITIZE_ADDRESS__)
-	/* Its shadow memory takes some terabytes of addresses. */
+#if defined(HAS_SHADOW_MEMORY)
+	/* A sanitizer's takes some terabytes of addresses. */
 	(void)error;
 	return true;
 #else

@@ -299,7 +299,9 @@ bool hvp_work_run(const HvpJob *job, HvpPlace *place, int patch_fd, HvpChannel *
 		work.exit_status = hvp_error_exit_status(work.failure);
 	if (work.document == NULL)
 		work.document = failure_document_new(work.failure);
-	sent = hvp_channel_send_result(channel, work.document, work.exit_status, work.failure);
+	/* Without the other half nothing could be put right: that is for the daemon to see to. */
+	sent = !hvp_helper_is_lost() &&
+	       hvp_channel_send_result(channel, work.document, work.exit_status, work.failure);
 	work_clear(&work);
 	return sent;
 }

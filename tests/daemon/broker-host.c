@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The privileged half of hvpatch-worker alone, for tests that play the other half and are hostile:
- * broker-host JOB serves whoever is at the other end of descriptor 3.
+ * broker-host JOB SECONDS serves whoever is at the other end of descriptor 3, for so long.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json-text.h"
@@ -24,7 +25,7 @@ int main(int argc, char **argv)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(HvpPlace) place = NULL;
-	g_autoptr(HvpJob) job = argc == 2 ? read_job(argv[1], &error) : NULL;
+	g_autoptr(HvpJob) job = argc == 3 ? read_job(argv[1], &error) : NULL;
 
 	if (job != NULL)
 		place = hvp_place_new(job, &error);
@@ -34,6 +35,6 @@ int main(int argc, char **argv)
 	}
 	printf("%d\n", (int)place->pid);
 	fflush(stdout);
-	hvp_broker_run(3, job, place);
+	hvp_broker_run(3, job, place, hvp_deadline_in(atoi(argv[2]) * G_USEC_PER_SEC));
 	return 0;
 }

@@ -50,7 +50,7 @@ class Refused(Exception):
 class Broker:
     """The privileged half, and we are the other one."""
 
-    def __init__(self, work):
+    def __init__(self, work, seconds=120):
         program = os.path.join(os.path.dirname(hvpatch_path()), '..', 'tests', 'daemon',
                                'broker-host')
         environment = {'HVPATCH_KEEPER': os.path.join(os.path.dirname(hvpatch_path()),
@@ -64,7 +64,7 @@ class Broker:
                 os.dup2(number, 3)
                 os.set_inheritable(3, True)
 
-            self.process = subprocess.Popen([program, json.dumps(work)], text=True,
+            self.process = subprocess.Popen([program, json.dumps(work), str(seconds)], text=True,
                                             stdout=subprocess.PIPE, close_fds=False,
                                             preexec_fn=prepare, env=environment)
         self.pid = int(self.process.stdout.readline())
@@ -332,13 +332,24 @@ def _(guest):
             served += 1
         assert served > 100, served
         assert broker.resident_kib() - before < 1024, (before, broker.resident_kib())
-        # And without reading an answer: what is not taken is not waited for here.
-        broker.socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
+
+
+@suite.case('answers-that-are-not-taken-END-IT')
+def _(guest):
+    with broker_of(guest) as broker:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(FLOOD_MESSAGES):
                 broker.socket.send(REQUEST.pack(MAPS, 0, 0))
-        time.sleep(1)
-        assert broker.resident_kib() - before < 1024, (before, broker.resident_kib())
+        assert broker.process.wait(timeout=10) == 0
+
+
+@suite.case('half-that-hangs-IS-LEFT-IN-TIME')
+def _(guest):
+    with Broker(job(guest, 'apply'), seconds=2) as broker:
+        started = time.monotonic()
+        assert broker.socket.recv(1) == b''
+        assert 1 < time.monotonic() - started < 20
+        assert broker.process.wait(timeout=10) == 0
 
 
 if __name__ == '__main__':

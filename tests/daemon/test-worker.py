@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from worker import Worker, is_sandboxed, job, run, status_of, worker_path
 
 # pylint: disable=wrong-import-order
 from guest import eventually
-from tap import Suite
+from tap import Skip, Suite
 
 suite = Suite('6.12', '6.1')
 
@@ -346,8 +347,8 @@ def kill_case(name, hurt):
 
 def kill_half(worker):
     worker.kill_half()
-    result = worker.result(timeout=20)
-    assert result.code == 'INTERNAL' and 'signal 9' in result.error['message'], result
+    assert worker.has_no_result()
+    assert worker.process.wait(timeout=20) == -signal.SIGKILL
 
 
 def kill_both(worker):
@@ -384,6 +385,32 @@ def _(guest):
             worker.process.wait(timeout=60)
         assert_mended(guest)
         assert entries(guest) == before
+
+
+def killing(number):
+    """Command prefix: both halves, each at its NUMBERth receiving of a message; not the keeper."""
+    return ['strace', '-D', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=recvmsg', '-e',
+            f'inject=recvmsg:signal=SIGKILL:when={number}', '--']
+
+
+@suite.case('killed-at-numbered-calls-MENDED', timeout=900)
+def _(guest):
+    if not shutil.which('strace'):
+        raise Skip('no strace')
+    before = entries(guest)
+    number, killed = 1, 0
+    while True:
+        with Worker(job(guest, 'apply', max_pause=500), guest.module(MODULE),
+                    command=killing(number)) as worker:
+            lost = worker.has_no_result()
+            worker.process.wait(timeout=60)
+        assert_mended(guest)
+        assert entries(guest) == before, number
+        if not lost:
+            break
+        killed += 1
+        number += 1 + number // 4
+    assert killed > 5, killed
 
 
 LAUNCHER = '''

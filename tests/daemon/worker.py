@@ -112,7 +112,10 @@ class Worker:
         """The next message; None at the end. An attached result is put in its place."""
         if not select.select([self.socket], [], [], timeout)[0]:
             raise AssertionError(f'no message for {timeout} s; so far {self.progress[-3:]}')
-        text, fds, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE_BYTES, 4)
+        try:
+            text, fds, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE_BYTES, 4)
+        except ConnectionResetError:  # it was killed with a message of ours unread
+            return None
         if not text:
             return None
         message = json.loads(text)
@@ -147,6 +150,15 @@ class Worker:
                 continue
             self.process.wait(timeout=10)
             return Result(message['exit'], message['result'], message['error'])
+
+    def has_no_result(self, timeout=60.0):
+        """Reads on to the end; whether there is no result before it."""
+        while True:
+            message = self.message(timeout)
+            if message is None:
+                return True
+            if 'progress' not in message:
+                return False
 
     # --- its two halves ---
 

@@ -74,6 +74,15 @@ DOMAIN = """
   <qemu:commandline>{arguments}</qemu:commandline>
 </domain>
 """
+# Under KVM runs the bare-metal guest of tests/kvm alone: what is found in there is no kernel.
+KVM_NAME = 'hvp-bare-metal'
+KVM_DOMAIN = """
+<domain type='kvm'>
+  <name>{name}</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><loader type='rom'>{image}</loader></os>
+  <devices><emulator>{emulator}</emulator><memballoon model='none'/></devices>
+</domain>
+"""
 
 
 def missing():
@@ -355,6 +364,25 @@ def _run_inside():
         for folder in made:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
+
+
+@contextlib.contextmanager
+def under_kvm(guest):
+    """A further domain, under KVM."""
+    build = os.path.dirname(os.path.dirname(os.path.realpath(hvpatch_path())))
+    image = os.path.join(build, 'tests', 'kvm', 'kvm-guest.bin')
+    if not os.path.exists(image) or not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        raise Skip('no /dev/kvm, or no bare-metal guest beside the hvpatch under test')
+    path = guest.path('kvm.xml')
+    with open(path, 'w') as stream:
+        stream.write(KVM_DOMAIN.format(
+            name=KVM_NAME, image=image,
+            emulator=shutil.which(os.environ.get('HVPATCH_QEMU', 'qemu-system-x86_64'))))
+    virsh('create', path)
+    try:
+        yield
+    finally:
+        virsh('destroy', KVM_NAME)
 
 
 def main(suite):

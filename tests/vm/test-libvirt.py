@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import threading
 import time
 
 from guest import eventually, hvpatch_path
-from libvirt import LibvirtGuest, bridges, daemon, hvpatch, main, virsh
+from libvirt import KVM_NAME, LibvirtGuest, bridges, daemon, hvpatch, main, under_kvm, virsh
 from tap import Skip, Suite
 
 sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'fault'))
@@ -36,15 +35,6 @@ IDLE_UUID = '4f1c36bb-6f53-4c8f-8d4e-0a2f4b8a7f01'
 IDLE_DOMAIN = ("<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>"
                "<memory unit='MiB'>16</memory>"
                "<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>")
-# Under KVM runs the bare-metal guest of tests/kvm alone: what is found in there is no kernel.
-KVM_NAME = 'hvp-bare-metal'
-KVM_DOMAIN = """
-<domain type='kvm'>
-  <name>{name}</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type><loader type='rom'>{image}</loader></os>
-  <devices><emulator>{emulator}</emulator><memballoon model='none'/></devices>
-</domain>
-"""
 # As virsh dominfo words custom-monitor.
 TAINT = 'custom monitor control commands issued'
 
@@ -96,25 +86,6 @@ def _(guest):
     table = guest.hvpatch('info', output='table').stdout
     assert re.search(r'^taint +custom-monitor', table, re.MULTILINE), table
     wait_no_bridges()
-
-
-@contextlib.contextmanager
-def under_kvm(guest):
-    """A further domain, under KVM."""
-    build = os.path.dirname(os.path.dirname(os.path.realpath(hvpatch_path())))
-    image = os.path.join(build, 'tests', 'kvm', 'kvm-guest.bin')
-    if not os.path.exists(image) or not os.access('/dev/kvm', os.R_OK | os.W_OK):
-        raise Skip('no /dev/kvm, or no bare-metal guest beside the hvpatch under test')
-    path = guest.path('kvm.xml')
-    with open(path, 'w') as stream:
-        stream.write(KVM_DOMAIN.format(
-            name=KVM_NAME, image=image,
-            emulator=shutil.which(os.environ.get('HVPATCH_QEMU', 'qemu-system-x86_64'))))
-    virsh('create', path)
-    try:
-        yield
-    finally:
-        virsh('destroy', KVM_NAME)
 
 
 def look_at_kvm(*options):
