@@ -118,7 +118,8 @@ static gboolean close_passed(void *data)
 	return G_SOURCE_REMOVE;
 }
 
-static gboolean linger_ready(G_GNUC_UNUSED GObject *stream, void *data)
+static gboolean linger_ready(G_GNUC_UNUSED GSocket *socket, G_GNUC_UNUSED GIOCondition condition,
+			     void *data)
 {
 	HvpConnection *self = data;
 	char buffer[READ_BYTES];

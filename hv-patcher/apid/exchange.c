@@ -100,8 +100,9 @@ static void set_body(HvpExchange *self, const char *type, GBytes *bytes)
 	SoupMessageHeaders *headers = soup_server_message_get_response_headers(self->message);
 
 	replace_header(self->message, "Content-Type", type);
-	soup_message_body_append_bytes(soup_server_message_get_response_body(self->message),
-				       bytes);
+	if (g_bytes_get_size(bytes) > 0)
+		soup_message_body_append_bytes(
+			soup_server_message_get_response_body(self->message), bytes);
 	soup_message_headers_set_content_length(headers, (goffset)g_bytes_get_size(bytes));
 }
 
