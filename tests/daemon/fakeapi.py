@@ -439,12 +439,10 @@ class FakeApi:
         self.drop('patch', key)
         return 204, None, {}
 
-    @staticmethod
-    def metrics(**_):
+    def metrics(self, **_):
         return 200, b'hvpatch_up 1\n', {'Content-Type': 'text/plain'}
 
-    @staticmethod
-    def health(**_):
+    def health(self, **_):
         return 200, {'version': 1, 'status': 'ok', 'daemon': '0.1.0'}, {}
 
 
