@@ -9,8 +9,8 @@
     operation = client.apply(domain, patch, timeout=60)
     print(client.wait_for(operation).pause_usec)
 
-Standard library only. A Client has no state but where the API is: threads may share one. See Client,
-the classes of documents (Domain, Operation, Patch, Event) and the errors, all of them Error.
+Standard library only. A Client has no state but where the API is: threads may share one. See
+Client, the classes of documents (Domain, Operation, Patch, Event) and the errors, all of them Error.
 """
 
 from hvpatch.client import Client
