@@ -10,7 +10,7 @@
     print(client.wait_for(operation).pause_usec)
 
 Standard library only. A Client has no state but where the API is: threads may share one. See
-Client, the classes of documents (Domain, Operation, Patch, Event) and the errors, all of them Error.
+Client, the documents' classes (Domain, Operation, Patch, Event) and the errors, all of them Error.
 """
 
 from hvpatch.client import Client
