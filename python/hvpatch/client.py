@@ -144,14 +144,11 @@ class Client:
     # Operations.
 
     def operations(self, *, domain: Domain | str | None = None, state: str | None = None,
-                   verb: str | None = None, active: bool | None = None,
+                   verb: str | None = None,
                    limit: int | None = None) -> list[Operation]:
-        """Operations, newest first: only those that match. limit: 1 to 1000, else 100.
-
-        active: True for those that have not ended, False for those that have.
-        """
+        """Operations, newest first: only those that match. limit: 1 to 1000, else 100."""
         query = {'domain': domain and _uuid_of(domain), 'state': state, 'verb': verb,
-                 'active': None if active is None else str(active).lower(), 'limit': limit}
+                 'limit': limit}
         text = urllib.parse.urlencode({key: value for key, value in query.items()
                                        if value is not None})
         path = '/v1/operations' + ('?' + text if text else '')

@@ -378,9 +378,8 @@ class FakeApi:
     def list_operations(self, query, **_):
         things = sorted(self.things['operation'].values(), key=lambda thing: thing['created_at'],
                         reverse=True)
-        if 'active' in query:
-            things = [thing for thing in things
-                      if (thing['state'] not in ENDED) == (query['active'] == 'true')]
+        for name in {'domain', 'state', 'verb'} & set(query):
+            things = [thing for thing in things if thing[name] == query[name]]
         return 200, things[:int(query.get('limit', 100))], {}
 
     def get(self, kind, key, **_):

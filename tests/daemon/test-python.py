@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.join(contract.ROOT, 'python'))
 # pylint: disable=wrong-import-position
 import hvpatch
 import fakeapi
+import taprun
 from hvpatch import requests
 
 PATCH_FILE = b'\x7fELF and so on'
@@ -207,7 +208,8 @@ class Operations(Case):
         ended = self.client.check(self.domain['uuid'], self.patch['sha256'])
         self.client.cancel(ended)
         running = self.client.apply(self.domain['uuid'], self.patch['sha256'])
-        self.assertEqual([item.id for item in self.client.operations(active=True)], [running.id])
+        self.assertEqual([item.id for item in self.client.operations(state='queued')],
+                         [running.id])
         self.assertEqual(len(self.client.operations(limit=1)), 1)
         self.client.operations(domain=self.domain['uuid'], state='applied', verb='apply')
         self.assertEqual(self.sent('GET')[-1][1].split('?')[1],
@@ -446,4 +448,4 @@ class Tls(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    unittest.main()
+    taprun.main()

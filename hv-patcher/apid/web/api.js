@@ -57,12 +57,9 @@ export const listPatches = () => json('GET', 'v1/patches');
 export const cancel = (id) => json('POST', `v1/operations/${segment(id)}/cancel`);
 export const look = (uuid) => json('POST', `v1/domains/${segment(uuid)}/refresh`);
 
-/** Those at work, and of the others as many as one answer has. */
-export async function listOperations() {
-  const lists = await Promise.all(['true', 'false'].map((active) =>
-    json('GET', `v1/operations?active=${active}&limit=${MAX_OPERATIONS}`)));
-  return lists.flat();
-}
+/** The newest, as many as one answer has. */
+export const listOperations = () => json('GET', `v1/operations?limit=${MAX_OPERATIONS}`);
+export const getOperation = (id) => json('GET', `v1/operations/${segment(id)}`);
 
 /** Starts an operation. The same key with the same body starts one, however often it is sent. */
 export function start(uuid, body, key) {

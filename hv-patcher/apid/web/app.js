@@ -15,6 +15,8 @@ import { hasEnded, patchName, Store } from './store.js';
 
 const MAX_CARDS = 50;
 const MAX_LINES = 50;
+// Operations at work that so many newer ones were begun since that no list has them.
+const MAX_OLDER = 20;
 
 const store = new Store();
 const actions = {};
@@ -177,7 +179,10 @@ function showLink(state, text) {
 async function readAll() {
   const [domains, operations, patches] = await Promise.all(
     [api.listDomains(), api.listOperations(), api.listPatches()]);
-  store.load({ domains, operations, patches });
+  const known = new Set(operations.map((operation) => operation.id));
+  const older = domains.map((domain) => domain.operation).filter((id) => id && !known.has(id));
+  const running = await Promise.all(older.slice(0, MAX_OLDER).map(api.getOperation));
+  store.load({ domains, operations: [...operations, ...running], patches });
 }
 
 const listener = {
