@@ -23,14 +23,13 @@ import time
 import urllib.parse
 import uuid
 
-import contract
+import openapi
 
-WEB = os.path.join(contract.ROOT, 'hv-patcher/apid/web')
+WEB = os.path.join(openapi.ROOT, 'hv-patcher/apid/web')
 # As hvpatch-apid sends it.
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-TYPES = {'.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css',
-         '.svg': 'image/svg+xml'}
+TYPES = {'.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css'}
 ENDED = {'checked', 'applied', 'reverted', 'recovered', 'failed', 'rolled-back', 'needs-operator',
          'cancelled'}
 KEYS = {'domain': 'uuid', 'operation': 'id', 'patch': 'sha256'}
@@ -183,8 +182,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status == 204:
             body = b''
         try:
-            contract.check_answer(method, self.path, status, content_type, body)
-        except contract.Broken as error:
+            openapi.check_answer(method, self.path, status, content_type, body)
+        except openapi.Broken as error:
             self.api.broken.append(str(error))
         self.send_response(status)
         for name, value in {'Content-Type': content_type, 'Content-Length': str(len(body)),
@@ -286,7 +285,7 @@ class FakeApi:
 
     def put(self, kind, document):
         """Sets a document and tells of it; returns it."""
-        contract.check_named(kind.capitalize(), document)
+        openapi.check_named(kind.capitalize(), document)
         with self.changed:
             self.things[kind][document[KEYS[kind]]] = document
             self._tell(kind, document[KEYS[kind]], copy.deepcopy(document))
@@ -300,7 +299,7 @@ class FakeApi:
     def _tell(self, kind, key, document):
         self.seq += 1
         event = {'seq': self.seq, 'at': time_at(), 'type': kind, 'id': key, 'document': document}
-        contract.check_named('Event', event)
+        openapi.check_named('Event', event)
         self.events.append(event)
         self.changed.notify_all()
 
@@ -359,14 +358,13 @@ class FakeApi:
         return self._file(path)
 
     def _file(self, path):
-        name = 'index.html' if path == '/' else os.path.basename(path)
-        try:
-            with open(os.path.join(WEB, name), 'rb') as stream:
-                return 200, stream.read(), {
-                    'Content-Type': TYPES[os.path.splitext(name)[1]], 'ETag': f'"{"0" * 64}"',
-                    'Content-Security-Policy': POLICY}
-        except (OSError, KeyError):
-            raise Refused('NOT_FOUND', 'there is no such page') from None
+        if not re.fullmatch(r'/(|app\.js|style\.css|part/[a-z-]+\.js)', path):
+            raise Refused('NOT_FOUND', 'there is no such page')
+        name = path[1:] or 'index.html'
+        with open(os.path.join(WEB, name), 'rb') as stream:
+            return 200, stream.read(), {
+                'Content-Type': TYPES[os.path.splitext(name)[1]], 'ETag': f'"{"0" * 64}"',
+                'Content-Security-Policy': POLICY}
 
     def list_domains(self, **_):
         things = sorted(self.things['domain'].values(), key=lambda thing: thing['name'])
@@ -393,8 +391,8 @@ class FakeApi:
         target = self._get('domain', key)
         request = json.loads(body)
         try:
-            contract.check_named('OperationRequest', request)
-        except contract.Broken as error:
+            openapi.check_named('OperationRequest', request)
+        except openapi.Broken as error:
             raise Refused('INVALID_ARGUMENT', str(error)) from None
         name = headers.get('Idempotency-Key')
         if name in self.keys:

@@ -11,11 +11,11 @@ import tempfile
 import threading
 import unittest
 
-import contract
 import fakeapi
+import openapi
 import taprun
 
-EXAMPLE = os.path.join(contract.ROOT, 'docs/ansible')
+EXAMPLE = os.path.join(openapi.ROOT, 'docs/ansible')
 PLAY_SECONDS = 120
 PATCH_FILE = b'\x7fELF of a patch'
 
@@ -23,7 +23,7 @@ PATCH_FILE = b'\x7fELF of a patch'
 def lack():
     if shutil.which('ansible-playbook') is None:
         return 'no ansible-playbook (ansible-core)'
-    return None if os.path.exists(contract.PATH) else 'no hv-patcher/apid/openapi.json'
+    return None if os.path.exists(openapi.PATH) else 'no hv-patcher/apid/openapi.json'
 
 
 class Host(threading.Thread):
@@ -79,7 +79,7 @@ class Ansible(unittest.TestCase):
         environment = {**os.environ, 'ANSIBLE_NOCOWS': '1', 'ANSIBLE_LOCALHOST_WARNING': 'False',
                        'ANSIBLE_LOCAL_TEMP': self.file('local'), 'HOME': self.folder,
                        'ANSIBLE_REMOTE_TEMP': self.file('remote'), 'LC_ALL': 'C.UTF-8',
-                       'PYTHONPATH': os.path.join(contract.ROOT, 'python')}
+                       'PYTHONPATH': os.path.join(openapi.ROOT, 'python')}
         return subprocess.run(['ansible-playbook', 'livepatch.yml', *arguments], cwd=EXAMPLE,
                               env=environment, capture_output=True, text=True, check=False,
                               timeout=PLAY_SECONDS)

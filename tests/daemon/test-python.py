@@ -14,9 +14,9 @@ import threading
 import time
 import unittest
 
-import contract
+import openapi
 
-sys.path.insert(0, os.path.join(contract.ROOT, 'python'))
+sys.path.insert(0, os.path.join(openapi.ROOT, 'python'))
 
 # pylint: disable=wrong-import-position
 import hvpatch
@@ -31,7 +31,7 @@ class Case(unittest.TestCase):
     """A test with an API on a unix socket, a domain and a patch."""
 
     def setUp(self):
-        if not os.path.exists(contract.PATH):
+        if not os.path.exists(openapi.PATH):
             self.skipTest('no hv-patcher/apid/openapi.json')
         requests.FIRST_WAIT_SECONDS = 0.01
         folder = tempfile.TemporaryDirectory(prefix='hvpatch-python-')
@@ -376,9 +376,9 @@ class Addresses(unittest.TestCase):
         self.assertEqual(repr(hvpatch.Client()), "Client('unix:/run/other')")
 
     def test_every_code_of_the_contract_HAS_A_CLASS(self):
-        if not os.path.exists(contract.PATH):
+        if not os.path.exists(openapi.PATH):
             self.skipTest('no hv-patcher/apid/openapi.json')
-        codes = set(contract.document()['components']['schemas']['Code']['enum'])
+        codes = set(openapi.document()['components']['schemas']['Code']['enum'])
         # What a client that keeps the contract never gets.
         never = {'METHOD_NOT_ALLOWED', 'NOT_ACCEPTABLE', 'UNSUPPORTED_MEDIA_TYPE', 'EXPECTATION',
                  'URI_TOO_LONG', 'HEADERS_TOO_LARGE'}

@@ -3,6 +3,7 @@
 """The web page in headless Chromium, on an API with no VM behind it: what it shows, live, what it
 asks for, by keyboard alone, in light, dark and narrow."""
 
+import glob
 import json
 import os
 import re
@@ -10,8 +11,8 @@ import time
 import unittest
 
 import browser
-import contract
 import fakeapi
+import openapi
 import taprun
 
 FLUID_MSEC = 200
@@ -27,7 +28,7 @@ class Web(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         lack = browser.missing()
-        if lack is None and not os.path.exists(contract.PATH):
+        if lack is None and not os.path.exists(openapi.PATH):
             lack = 'no hv-patcher/apid/openapi.json'
         cls.lack = lack
         if lack is None and Web.page is None:
@@ -481,8 +482,8 @@ class Looks(Web):
 
 class Sources(unittest.TestCase):
     def test_no_markup_from_text_and_nothing_inline(self):
-        for name in os.listdir(fakeapi.WEB):
-            with open(os.path.join(fakeapi.WEB, name), encoding='utf-8') as stream:
+        for name in sorted(glob.glob(fakeapi.WEB + '/**/*.*', recursive=True)):
+            with open(name, encoding='utf-8') as stream:
                 text = stream.read()
             if name.endswith('.js'):
                 self.assertIsNone(FORBIDDEN.search(text), name)

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The page of hvpatch-apid: reads all once, then follows the events, and asks for operations.
 
-import * as api from './api.js';
-import { Dialog, field, optionFields, patchSelect } from './dialog.js';
-import { byId, make, refresh, setText } from './dom.js';
-import { DomainTable } from './domains.js';
+import * as api from './part/api.js';
+import { Dialog, field, optionFields, patchSelect } from './part/dialog.js';
+import { byId, make, refresh, setText } from './part/dom.js';
+import { DomainTable } from './part/domains.js';
 import {
   attentionCard, blockedCard, elapsed, operationLine, problemNote, runningCard,
-} from './operations.js';
-import { patchLines } from './patches.js';
-import { PauseView, pausesOf } from './pauses.js';
-import { clockNow } from './format.js';
-import { hasEnded, patchName, Store } from './store.js';
+} from './part/operations.js';
+import { patchLines } from './part/patches.js';
+import { PauseView, pausesOf } from './part/pauses.js';
+import { clockNow } from './part/format.js';
+import { hasEnded, patchName, Store } from './part/store.js';
 
 const MAX_CARDS = 50;
 const MAX_LINES = 50;
