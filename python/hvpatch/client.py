@@ -67,7 +67,7 @@ class Client:
         system's) and of the client's own. tls: an ssl.SSLContext instead.
     timeout: seconds for one try of a request, from connecting to the last byte.
     retry_seconds: for so long a request is tried again when the API is away, too slow or has too
-        much to do (503, 504, 429, whose Retry-After is heeded); 0: one try. Nothing is done twice
+        much to do (503, 429, whose Retry-After is heeded); 0: one try. Nothing is done twice
         by that: what begins an operation carries an Idempotency-Key.
 
     Methods raise subclasses of Error; ValueError for arguments that can be none. On a unix socket

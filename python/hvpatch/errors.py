@@ -121,7 +121,7 @@ class Busy(ApiError):
 
 
 class TimedOut(ApiError):
-    """The daemon was too slow, or an operation's time passed."""
+    """The daemon was too slow; whether it did what was asked is not known."""
     code = 'TIMED_OUT'
 
 

@@ -16,7 +16,7 @@ FIRST_WAIT_SECONDS = 0.2
 MAX_WAIT_SECONDS = 10.0
 # None of them says that something was done that may not be done twice: all requests of this
 # package can be sent again, those that begin something because of their Idempotency-Key.
-WORTH_ANOTHER_TRY = (ConnectionFailed, DeadlineExceeded, TooMany, Unavailable)
+WORTH_ANOTHER_TRY = (ConnectionFailed, DeadlineExceeded, TimedOut, TooMany, Unavailable)
 
 
 def problem(exchange: Exchange, status: int, body: bytes) -> Error:
@@ -44,8 +44,6 @@ def ask_once(address: Address, seconds: float, method: str, path: str,
 
 
 def is_worth_another_try(error: Error) -> bool:
-    if isinstance(error, TimedOut):
-        return error.status == 504
     return isinstance(error, WORTH_ANOTHER_TRY)
 
 

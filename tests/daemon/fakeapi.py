@@ -38,7 +38,7 @@ OPTIONS = {'timeout': 30, 'max_pause': 10, 'prod': True, 'replace': None, 'accep
 TITLES = {'BUSY': (409, 'In use'), 'NOT_FOUND': (404, 'Not found'), 'GONE': (410, 'Gone'),
           'CONFLICT': (409, 'In conflict'), 'IDEMPOTENCY': (422, 'Key used before'),
           'FORBIDDEN': (403, 'Not allowed'), 'INVALID_ARGUMENT': (400, 'Not a valid request'),
-          'TIMED_OUT': (504, 'Not in time'), 'UNAVAILABLE': (503, 'Not available now'),
+          'TIMED_OUT': (503, 'Not in time'), 'UNAVAILABLE': (503, 'Not available now'),
           'TOO_MANY': (429, 'Too many'), 'INCONSISTENT': (500, 'Needs an operator'),
           'BAD_DATA': (422, 'Bad data')}
 

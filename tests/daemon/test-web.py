@@ -15,7 +15,8 @@ import fakeapi
 import openapi
 import taprun
 
-FLUID_MSEC = 200
+# On a crowded host; some 20 and 80 ms on an idle one.
+FLUID_MSEC = 500
 FORBIDDEN = re.compile(r'innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|'
                        r'new Function|setTimeout\(\s*[\'"]')
 
@@ -279,7 +280,7 @@ class Follows(Web):
         print(f'# filter {typed:.0f} ms, sort {sorted_:.0f} ms, longest frame of 500 events '
               f'{longest:.0f} ms')
         self.assertLess(max(typed, sorted_), FLUID_MSEC)
-        self.assertLess(longest, 5 * FLUID_MSEC)
+        self.assertLess(longest, 2 * FLUID_MSEC)
 
 
 class Asks(Web):

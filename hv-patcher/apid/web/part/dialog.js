@@ -74,7 +74,8 @@ export class Dialog {
       show: (id) => { this.node.close(); this.actions.show(id); },
     }));
     // What the daemon decided stays decided for this key; what it may not have heard goes again.
-    if (problem.code !== 'OFFLINE' && problem.status < 500) this.renew();
+    if (problem.code !== 'OFFLINE' && problem.code !== 'TIMED_OUT' && problem.status < 500)
+      this.renew();
   }
 }
 
