@@ -194,6 +194,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _events(self, query):
+        # Before the head is sent: what happens once a reader has that, it sees.
+        epoch = self.api.epoch
         since = int(query.get('since') or self.headers.get('Last-Event-ID') or self.api.seq)
         if 'since' in query and not self.api.oldest - 1 <= since <= self.api.seq:
             raise Refused('GONE', f'events before {self.api.oldest} are not held any more',
@@ -204,7 +206,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header('Connection', 'close')
         self.close_connection = True
         self.end_headers()
-        for event in self.api.follow(since, query.get('follow') != 'false'):
+        for event in self.api.follow(since, epoch, query.get('follow') != 'false'):
             self.wfile.write(self._event_bytes(event, sse))
 
     @staticmethod
@@ -327,9 +329,8 @@ class FakeApi:
                 self.refusals.remove(entry)
                 raise entry[2]
 
-    def follow(self, since, wait):
-        """Yields events after SINCE; None now and then."""
-        epoch = self.epoch
+    def follow(self, since, epoch, wait):
+        """Yields events after SINCE until all streams are dropped; None now and then."""
         while self.epoch == epoch:
             with self.changed:
                 news = [event for event in self.events if event['seq'] > since]
