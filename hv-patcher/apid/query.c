@@ -32,6 +32,13 @@ bool hvp_query_is_sha256(const char *text)
 	return text[SHA256_LENGTH] == '\0';
 }
 
+bool hvp_query_is_script(const char *text)
+{
+	gsize length = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+	return length > 0 && strcmp(text + length, ".js") == 0;
+}
+
 static bool is_plain(const char *text)
 {
 	return text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == '\0' &&
