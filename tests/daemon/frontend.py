@@ -190,7 +190,7 @@ class Bus:
     def start(self):
         self.process = subprocess.Popen(
             ['dbus-daemon', '--nofork', '--print-address=1', '--config-file', self.configuration],
-            stdout=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout.readline(), 'the bus does not start'
 
     def stop(self):
@@ -233,7 +233,11 @@ class FrontEnd:
             self.process = subprocess.Popen(
                 [self.program, '--as-root', '--bus', self.bus.address, '--config',
                  self.configure()],
-                stdout=log, stderr=log, env={**os.environ, 'G_MESSAGES_DEBUG': 'all'})
+                stdout=log, stderr=log, env={
+                    **os.environ, 'G_MESSAGES_DEBUG': 'hvpatch',
+                    # What is freed must not look as if it were held.
+                    'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '')
+                    + ':quarantine_size_mb=4:allocator_release_to_os_interval_ms=100'})
         if ready:
             wait_for(self.is_healthy, f'hvpatch-apid: {self.log()}')
 
@@ -305,4 +309,4 @@ class FrontEnd:
                 self.process.wait()
             self.core.stop()
             self.bus.stop()
-            shutil.rmtree(self.folder) if not os.environ.get("KEEP") else None
+            shutil.rmtree(self.folder)
