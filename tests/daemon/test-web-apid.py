@@ -3,10 +3,8 @@
 """The web page and the Python client against hvpatch-apid itself, with a scripted core behind it:
 test-web-apid.py PROGRAM. The browser comes through a tunnel to the unix socket, as through ssh."""
 
-import contextlib
 import itertools
 import os
-import socket
 import sys
 import threading
 import unittest
@@ -14,6 +12,7 @@ import unittest
 import browser
 import openapi
 import taprun
+from tunnel import Tunnel
 
 sys.path.insert(0, os.path.join(openapi.ROOT, 'python'))
 
@@ -28,37 +27,6 @@ except ImportError as error:
 
 PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 else None
 PATCH_FILE = b'\x7fELF of a patch'
-
-
-class Tunnel:
-    """A port of 127.0.0.1 that leads to a unix socket."""
-
-    def __init__(self, path):
-        self.path = path
-        self.listener = socket.create_server(('127.0.0.1', 0))
-        self.url = f'http://127.0.0.1:{self.listener.getsockname()[1]}/'
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self.listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(self.path)
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def _pump(source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self):
-        self.listener.close()
 
 
 class Case(unittest.TestCase):
