@@ -35,7 +35,12 @@ MAY_INCLUDE = {
     "doctor": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
     "follow": {"base", "patch", "vm"},
     "cli": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor", "follow"},
-    "daemon": LEFT_OF_CALL | {"agent", "call", "engine"},
+    # One operation in a process of its own, as the command line runs it.
+    "worker": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse", "doctor", "follow"},
+    # The core leaves guests to its workers.
+    "daemon": {"base", "mem", "patch", "vm", "keeper", "agent", "engine", "follow"},
+    # Unprivileged, and a stranger to all but the daemon's D-Bus.
+    "apid": {"base"},
 }
 # They run elsewhere and share only message layouts with the host side.
 APART = {"guest-agent", "qemu-plugin"}
