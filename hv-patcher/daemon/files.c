@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/json-text.h"
-#include "daemon/json.h"
+#include "daemon/fields.h"
 #include "patch/source.h"
 
 #define OWN_ONLY_FOLDER 0700
@@ -41,7 +41,7 @@ bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes, GE
 
 bool hvp_files_write_json(const char *path, JsonNode *node, GError **error)
 {
-	g_autofree char *text = hvp_json_to_text(node);
+	g_autofree char *text = hvp_fields_to_text(node);
 
 	return hvp_files_write(path, text, strlen(text), error);
 }

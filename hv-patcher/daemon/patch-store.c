@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/files.h"
-#include "daemon/json.h"
+#include "daemon/fields.h"
 #include "daemon/problem.h"
 #include "patch/patch.h"
 
@@ -88,23 +88,23 @@ static HvpStoredPatch *read_patch(const char *path, const char *sha256, GError *
 {
 	g_autoptr(JsonNode) file = hvp_files_read_json(path, error);
 	JsonObject *object = file ? json_node_get_object(file) : NULL;
-	JsonObject *document = object ? hvp_json_get_object(object, "document") : NULL;
+	JsonObject *document = object ? hvp_fields_get_object(object, "document") : NULL;
 	JsonNode *manifest = object ? json_object_get_member(object, "manifest") : NULL;
-	const char *signature = object ? hvp_json_get_text(object, "signature") : NULL;
+	const char *signature = object ? hvp_fields_get_text(object, "signature") : NULL;
 	HvpStoredPatch *self;
 
 	if (file == NULL)
 		return NULL;
-	if (document == NULL || hvp_json_get_text(document, "name") == NULL ||
-	    g_strcmp0(hvp_json_get_text(document, "sha256"), sha256) != 0) {
+	if (document == NULL || hvp_fields_get_text(document, "name") == NULL ||
+	    g_strcmp0(hvp_fields_get_text(document, "sha256"), sha256) != 0) {
 		hvp_error_set(error, HVP_ERROR_BAD_DATA, "%s: no patch's document", path);
 		return NULL;
 	}
 	self = g_new0(HvpStoredPatch, 1);
 	self->sha256 = g_strdup(sha256);
-	self->name = g_strdup(hvp_json_get_text(document, "name"));
-	self->serial = hvp_json_get_integer(document, "serial", HVP_MANIFEST_NO_SERIAL);
-	self->uploaded_usec = hvp_json_parse_time(hvp_json_get_text(document, "uploaded_at"));
+	self->name = g_strdup(hvp_fields_get_text(document, "name"));
+	self->serial = hvp_fields_get_integer(document, "serial", HVP_MANIFEST_NO_SERIAL);
+	self->uploaded_usec = hvp_fields_parse_time(hvp_fields_get_text(document, "uploaded_at"));
 	self->document = json_node_ref(json_object_get_member(object, "document"));
 	self->signature = g_bytes_new(signature, signature ? strlen(signature) : 0);
 	if (manifest != NULL && JSON_NODE_HOLDS_OBJECT(manifest))
@@ -149,7 +149,7 @@ static bool read_serials(HvpPatchStore *self, GError **error)
 	names = json_object_get_members(json_node_get_object(node));
 	for (GList *name = names; name != NULL; name = name->next)
 		json_object_set_int_member(self->serials, name->data,
-					   hvp_json_get_integer(json_node_get_object(node),
+					   hvp_fields_get_integer(json_node_get_object(node),
 								name->data,
 								HVP_MANIFEST_NO_SERIAL));
 	return true;
@@ -220,7 +220,7 @@ bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatc
 				  GError **error)
 {
 	gint64 highest =
-		hvp_json_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
+		hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
 
 	return self->config->downgrade_allowed || patch->serial >= highest ||
 	       hvp_error_set(error, HVP_ERROR_CONFLICT,
@@ -236,10 +236,10 @@ static bool note_serial(HvpPatchStore *self, const HvpStoredPatch *patch, GError
 	g_autoptr(JsonNode) node = NULL;
 
 	if (patch->serial <=
-	    hvp_json_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL))
+	    hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL))
 		return true;
 	json_object_set_int_member(self->serials, patch->name, patch->serial);
-	node = hvp_json_node(json_object_ref(self->serials));
+	node = hvp_fields_node(json_object_ref(self->serials));
 	return hvp_files_write_json(path, node, error);
 }
 
@@ -283,9 +283,9 @@ static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch
 	json_object_set_string_member(object, "sha256", self->sha256);
 	json_object_set_string_member(object, "name", self->name);
 	json_object_set_int_member(object, "size", (gint64)g_bytes_get_size(patch->bytes));
-	hvp_json_set_time(object, "uploaded_at", self->uploaded_usec);
+	hvp_fields_set_time(object, "uploaded_at", self->uploaded_usec);
 	json_object_set_string_member(object, "principal", principal);
-	hvp_json_set_text(object, "signed_by", verdict->key);
+	hvp_fields_set_text(object, "signed_by", verdict->key);
 	json_object_set_string_member(object, "signature", hvp_keyring_kind_name(verdict->kind));
 	json_object_set_string_member(object, "format", hvp_patch_format_name(patch->format));
 	json_object_set_int_member(object, "functions", patch->function_count);
@@ -294,7 +294,7 @@ static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch
 		json_object_set_null_member(object, "serial");
 	else
 		json_object_set_int_member(object, "serial", self->serial);
-	return hvp_json_node(object);
+	return hvp_fields_node(object);
 }
 
 static HvpStoredPatch *look_at(const Work *work, const HvpSealed *sealed,
@@ -387,10 +387,10 @@ static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
 	if (!hvp_patch_store_check_serial(self, patch, error) || !note_serial(self, patch, error))
 		return false;
 	object = json_object_new();
-	hvp_json_set_node(object, "document", patch->document);
+	hvp_fields_set_node(object, "document", patch->document);
 	json_object_set_string_member(object, "signature", signature);
-	hvp_json_set_node(object, "manifest", patch->manifest);
-	node = hvp_json_node(object);
+	hvp_fields_set_node(object, "manifest", patch->manifest);
+	node = hvp_fields_node(object);
 	return hvp_files_write_json(path, node, error);
 }
 

@@ -55,6 +55,8 @@ static const struct {
 	{ "TOO_LARGE", 413, "This is too large" },
 	{ "TOO_MANY", 429, "There are too many" },
 	{ "GONE", 410, "This is gone" },
+	{ "UNAVAILABLE", 503, "Not now" },
+	{ "CANCELLED", 409, "It was cancelled" },
 };
 
 static const char *const names[] = {
@@ -65,6 +67,7 @@ static const char *const names[] = {
 	[HVP_PROBLEM_TOO_LARGE] = "TOO_LARGE",
 	[HVP_PROBLEM_TOO_MANY] = "TOO_MANY",
 	[HVP_PROBLEM_GONE] = "GONE",
+	[HVP_PROBLEM_UNAVAILABLE] = "UNAVAILABLE",
 };
 
 bool hvp_problem_set(GError **error, HvpProblemCode code, const char *format, ...)

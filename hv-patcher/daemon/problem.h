@@ -20,6 +20,7 @@ typedef enum {
 	HVP_PROBLEM_TOO_LARGE,
 	HVP_PROBLEM_TOO_MANY,
 	HVP_PROBLEM_GONE,
+	HVP_PROBLEM_UNAVAILABLE,
 } HvpProblemCode;
 
 GQuark hvp_problem_quark(void);

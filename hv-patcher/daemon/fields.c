@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "daemon/json.h"
+#include "daemon/fields.h"
 
 #include <string.h>
 
@@ -11,12 +11,12 @@
 #define MAX_REQUEST_VALUES 256
 #define MAX_QUOTED_BYTES 64
 
-char *hvp_json_to_text(JsonNode *node)
+char *hvp_fields_to_text(JsonNode *node)
 {
 	return json_to_string(node, FALSE);
 }
 
-JsonNode *hvp_json_node(JsonObject *object)
+JsonNode *hvp_fields_node(JsonObject *object)
 {
 	JsonNode *node = json_node_new(JSON_NODE_OBJECT);
 
@@ -24,7 +24,7 @@ JsonNode *hvp_json_node(JsonObject *object)
 	return node;
 }
 
-char *hvp_json_time(gint64 usec)
+char *hvp_fields_time(gint64 usec)
 {
 	g_autoptr(GDateTime) seconds = g_date_time_new_from_unix_utc(usec / G_USEC_PER_SEC);
 	g_autofree char *text = g_date_time_format(seconds, "%Y-%m-%dT%H:%M:%S");
@@ -32,7 +32,7 @@ char *hvp_json_time(gint64 usec)
 	return g_strdup_printf("%s.%06dZ", text, (int)(usec % G_USEC_PER_SEC));
 }
 
-gint64 hvp_json_parse_time(const char *text)
+gint64 hvp_fields_parse_time(const char *text)
 {
 	g_autoptr(GDateTime) time = text ? g_date_time_new_from_iso8601(text, NULL) : NULL;
 
@@ -41,7 +41,7 @@ gint64 hvp_json_parse_time(const char *text)
 	return g_date_time_to_unix(time) * G_USEC_PER_SEC + g_date_time_get_microsecond(time);
 }
 
-void hvp_json_set_text(JsonObject *object, const char *name, const char *text)
+void hvp_fields_set_text(JsonObject *object, const char *name, const char *text)
 {
 	if (text != NULL)
 		json_object_set_string_member(object, name, text);
@@ -49,14 +49,14 @@ void hvp_json_set_text(JsonObject *object, const char *name, const char *text)
 		json_object_set_null_member(object, name);
 }
 
-void hvp_json_set_time(JsonObject *object, const char *name, gint64 usec)
+void hvp_fields_set_time(JsonObject *object, const char *name, gint64 usec)
 {
-	g_autofree char *text = usec > 0 ? hvp_json_time(usec) : NULL;
+	g_autofree char *text = usec > 0 ? hvp_fields_time(usec) : NULL;
 
-	hvp_json_set_text(object, name, text);
+	hvp_fields_set_text(object, name, text);
 }
 
-void hvp_json_set_node(JsonObject *object, const char *name, JsonNode *node)
+void hvp_fields_set_node(JsonObject *object, const char *name, JsonNode *node)
 {
 	if (node != NULL)
 		json_object_set_member(object, name, json_node_ref(node));
@@ -64,28 +64,28 @@ void hvp_json_set_node(JsonObject *object, const char *name, JsonNode *node)
 		json_object_set_null_member(object, name);
 }
 
-const char *hvp_json_get_text(JsonObject *object, const char *name)
+const char *hvp_fields_get_text(JsonObject *object, const char *name)
 {
 	JsonNode *node = hvp_json_text_typed_member(object, name, G_TYPE_STRING);
 
 	return node ? json_node_get_string(node) : NULL;
 }
 
-gint64 hvp_json_get_integer(JsonObject *object, const char *name, gint64 fallback)
+gint64 hvp_fields_get_integer(JsonObject *object, const char *name, gint64 fallback)
 {
 	JsonNode *node = hvp_json_text_typed_member(object, name, G_TYPE_INT64);
 
 	return node ? json_node_get_int(node) : fallback;
 }
 
-JsonObject *hvp_json_get_object(JsonObject *object, const char *name)
+JsonObject *hvp_fields_get_object(JsonObject *object, const char *name)
 {
 	JsonNode *node = json_object_get_member(object, name);
 
 	return node != NULL && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
 }
 
-bool hvp_json_check_members(JsonObject *object, const char *const *known, const char *what,
+bool hvp_fields_check_members(JsonObject *object, const char *const *known, const char *what,
 			    GError **error)
 {
 	g_autoptr(GList) members = json_object_get_members(object);
@@ -102,7 +102,7 @@ bool hvp_json_check_members(JsonObject *object, const char *const *known, const 
 	return true;
 }
 
-JsonNode *hvp_json_parse_request(const char *text, const char *what, GError **error)
+JsonNode *hvp_fields_parse_request(const char *text, const char *what, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
 	gsize length_bytes = strlen(text);
