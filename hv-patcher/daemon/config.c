@@ -18,9 +18,9 @@
 #define MAX_ROLES 1024U
 #define MAX_NAME_BYTES 64U
 
-static const char *const core_keys[] = { "state",    "uri",		"workers",
-					 "max-stopped", "max-pause",	"unsigned",
-					 "allow-downgrade", "drain", NULL };
+static const char *const core_keys[] = { "state",	    "uri",	 "workers",
+					 "max-stopped",	    "max-pause", "unsigned",
+					 "allow-downgrade", "drain",	 NULL };
 /* All but the user are the HTTP server's to read. */
 static const char *const api_keys[] = { "user", "socket",    "tcp", "cert",
 					"key",	"client-ca", "crl", NULL };

@@ -14,8 +14,8 @@
 /* Whose signatures are good. One of minisign and certificate is set. */
 typedef struct {
 	char *name;
-	char *minisign;	   /* the public key, in minisign's base64 */
-	char *certificate; /* path of an X.509 certificate in PEM */
+	char *minisign;	       /* the public key, in minisign's base64 */
+	char *certificate;     /* path of an X.509 certificate in PEM */
 	gint64 not_after_usec; /* G_MAXINT64: for ever */
 } HvpConfigKey;
 

@@ -11,7 +11,7 @@ typedef struct {
 	char *name;
 	const char *state; /* libvirt's word, or "unknown"; static */
 	int id;
-	char *operation; /* that is at it; NULL: none */
+	char *operation;  /* that is at it; NULL: none */
 	gint64 seen_usec; /* 0: not looked at since it was started */
 	JsonNode *kernel;
 	char *backend;

@@ -86,7 +86,7 @@ JsonObject *hvp_fields_get_object(JsonObject *object, const char *name)
 }
 
 bool hvp_fields_check_members(JsonObject *object, const char *const *known, const char *what,
-			    GError **error)
+			      GError **error)
 {
 	g_autoptr(GList) members = json_object_get_members(object);
 

@@ -33,7 +33,7 @@ JsonObject *hvp_fields_get_object(JsonObject *object, const char *name);
 
 /* Whether all members of @object are among @known. INVALID_ARGUMENT, naming one. */
 bool hvp_fields_check_members(JsonObject *object, const char *const *known, const char *what,
-			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+			      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The request @text as an object within narrow limits. INVALID_ARGUMENT. */
 JsonNode *hvp_fields_parse_request(const char *text, const char *what, GError **error);

@@ -2,7 +2,9 @@
 #include "daemon/files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +28,22 @@ bool hvp_files_make_folder(const char *path, GError **error)
 		(found.st_mode & (S_IWGRP | S_IWOTH)) == 0) ||
 	       hvp_error_set(error, HVP_ERROR_PERMISSION,
 			     "%s: not a folder of ours that nobody else can write to", path);
+}
+
+int hvp_files_lock(const char *path, GError **error)
+{
+	g_autofree char *name = g_build_filename(path, "lock", NULL);
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, OWN_ONLY_FILE);
+
+	if (fd < 0) {
+		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", name);
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	hvp_error_set(error, HVP_ERROR_CONFLICT, "%s: another hvpatchd is at it", path);
+	close(fd);
+	return -1;
 }
 
 bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes, GError **error)

@@ -10,6 +10,12 @@
 /* Makes folder @path where it is missing. PERMISSION: somebody else could have written there. */
 bool hvp_files_make_folder(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/*
+ * A descriptor that keeps other daemons from folder @path until it is closed, or we end. -1:
+ * CONFLICT, there is one; FAULT.
+ */
+int hvp_files_lock(const char *path, GError **error);
+
 /* Writes @path anew, at once and down to the disk. FAULT; what was there is then still there. */
 bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes,
 		     GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -87,8 +87,8 @@ static bool check_end(const HvpConfigKey *key, GError **error)
 static bool verify_detached(const HvpKeyring *self, GBytes *patch, GBytes *text,
 			    HvpKeyringVerdict *ret_verdict, GError **error)
 {
-	g_autoptr(HvpMinisign) signature =
-		hvp_minisign_parse(g_bytes_get_data(text, NULL), g_bytes_get_size(text), error);
+	g_autoptr(HvpMinisign) signature = hvp_minisign_parse(g_bytes_get_data(text, NULL),
+							      g_bytes_get_size(text), error);
 	HvpKeyringVerdict verdict = { HVP_KEYRING_MINISIGN, NULL, HVP_MANIFEST_NO_SERIAL };
 
 	if (signature == NULL)

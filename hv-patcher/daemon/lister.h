@@ -15,7 +15,7 @@ typedef struct HvpLister HvpLister;
 
 typedef struct {
 	char *uuid;
-	char *name; /* escaped */
+	char *name;	   /* escaped */
 	const char *state; /* libvirt's word; static */
 	int id;		   /* -1: it does not run */
 } HvpListed;

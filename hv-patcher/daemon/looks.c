@@ -16,8 +16,8 @@ struct HvpLooks {
 	const HvpConfig *config;
 	const HvpLooksHandlers *handlers;
 	gpointer data;
-	GQueue queue;  /* Wanted */
-	Wanted *now;   /* NULL: none is at work */
+	GQueue queue; /* Wanted */
+	Wanted *now;  /* NULL: none is at work */
 	HvpWorker *worker;
 	guint next; /* source; 0: none */
 };

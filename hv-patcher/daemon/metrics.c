@@ -149,8 +149,9 @@ static void add_pauses(const HvpMetrics *self, GString *text)
 	for (guint i = 0; i < G_N_ELEMENTS(bounds); i++) {
 		sum += self->pauses[i];
 		g_ascii_formatd(number, sizeof number, "%g", bounds[i]);
-		g_string_append_printf(text, "hvpatch_pause_seconds_bucket{le=\"%s\"} %"
-				       G_GUINT64_FORMAT "\n", number, sum);
+		g_string_append_printf(
+			text, "hvpatch_pause_seconds_bucket{le=\"%s\"} %" G_GUINT64_FORMAT "\n",
+			number, sum);
 	}
 	g_ascii_formatd(number, sizeof number, "%.6f", self->pause_seconds);
 	g_string_append_printf(text,

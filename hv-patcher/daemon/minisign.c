@@ -105,8 +105,8 @@ static bool verify_file(const HvpMinisign *self, const HvpMinisignKey *key, GByt
 	const guint8 *data = g_bytes_get_data(bytes, &length_bytes);
 
 	if (!self->is_prehashed)
-		return crypto_sign_verify_detached(self->signature, data, length_bytes,
-						   key->key) == 0;
+		return crypto_sign_verify_detached(self->signature, data, length_bytes, key->key) ==
+		       0;
 	return crypto_generichash(hash, sizeof hash, data, length_bytes, NULL, 0) == 0 &&
 	       crypto_sign_verify_detached(self->signature, hash, sizeof hash, key->key) == 0;
 }

@@ -126,8 +126,8 @@ static bool read_kthreads(JsonObject *object, JsonObject *options, GError **erro
 static bool fill_options(JsonObject *object, double allowed_msec, JsonObject *options,
 			 GError **error)
 {
-	static const char *const known[] = { "timeout", "max_pause", "prod",
-					     "replace", "accept",    "kthreads", NULL };
+	static const char *const known[] = { "timeout", "max_pause", "prod", "replace",
+					     "accept",	"kthreads",  NULL };
 	g_autoptr(JsonArray) accepted = json_array_new();
 	double timeout = DEFAULT_TIMEOUT, max_pause;
 

@@ -9,8 +9,7 @@
 #define BIT(state) (1U << HVP_OPERATION_##state)
 /* What can become of any that is at work. */
 #define BAD_ENDS (BIT(FAILED) | BIT(ROLLED_BACK) | BIT(NEEDS_OPERATOR) | BIT(CANCELLED))
-#define ENDS \
-	(BIT(APPLIED) | BIT(CHECKED) | BIT(REVERTED) | BIT(RECOVERED) | BAD_ENDS)
+#define ENDS (BIT(APPLIED) | BIT(CHECKED) | BIT(REVERTED) | BIT(RECOVERED) | BAD_ENDS)
 
 /* Which states may follow which. */
 static const struct {

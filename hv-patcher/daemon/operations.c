@@ -312,10 +312,10 @@ static void count_blockers(HvpMetrics *metrics, JsonObject *result)
 	blockers = json_node_get_array(node);
 	for (guint i = 0; i < json_array_get_length(blockers); i++) {
 		JsonNode *blocker = json_array_get_element(blockers, i);
-		const char *function =
-			JSON_NODE_HOLDS_OBJECT(blocker)
-				? hvp_fields_get_text(json_node_get_object(blocker), "function")
-				: NULL;
+		const char *function = JSON_NODE_HOLDS_OBJECT(blocker)
+					       ? hvp_fields_get_text(json_node_get_object(blocker),
+								     "function")
+					       : NULL;
 
 		hvp_metrics_count_blocker(metrics, function ? function : "");
 	}

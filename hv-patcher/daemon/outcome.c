@@ -82,8 +82,7 @@ static bool is_vm_gone(const HvpWorkerEnd *end)
 {
 	static const char *const codes[] = { "VM_GONE", "NOT_FOUND", NULL };
 
-	return end->outcome == HVP_WORKER_DONE && end->code != NULL &&
-	       is_one_of(end->code, codes);
+	return end->outcome == HVP_WORKER_DONE && end->code != NULL && is_one_of(end->code, codes);
 }
 
 static HvpOutcome of_recover(const HvpOperation *self, const HvpWorkerEnd *end)

@@ -32,7 +32,7 @@ struct HvpPatchStore {
 /* One upload, or one use: what its thread gets and makes. */
 typedef struct {
 	const HvpKeyring *keyring;
-	char *path; /* of an upload: the folder; of a use: the file */
+	char *path;	/* of an upload: the folder; of a use: the file */
 	char *expected; /* of a use: the hash */
 	int fd;
 	GBytes *signature;
@@ -150,8 +150,8 @@ static bool read_serials(HvpPatchStore *self, GError **error)
 	for (GList *name = names; name != NULL; name = name->next)
 		json_object_set_int_member(self->serials, name->data,
 					   hvp_fields_get_integer(json_node_get_object(node),
-								name->data,
-								HVP_MANIFEST_NO_SERIAL));
+								  name->data,
+								  HVP_MANIFEST_NO_SERIAL));
 	return true;
 }
 
@@ -219,8 +219,7 @@ GPtrArray *hvp_patch_store_list(const HvpPatchStore *self)
 bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatch *patch,
 				  GError **error)
 {
-	gint64 highest =
-		hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
+	gint64 highest = hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
 
 	return self->config->downgrade_allowed || patch->serial >= highest ||
 	       hvp_error_set(error, HVP_ERROR_CONFLICT,
@@ -382,8 +381,8 @@ static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
 	JsonObject *object;
 
 	if (g_hash_table_size(self->patches) >= MAX_PATCHES)
-		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY,
-				       "%u patches are here already", MAX_PATCHES);
+		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY, "%u patches are here already",
+				       MAX_PATCHES);
 	if (!hvp_patch_store_check_serial(self, patch, error) || !note_serial(self, patch, error))
 		return false;
 	object = json_object_new();
@@ -409,8 +408,7 @@ const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncR
 	if (old != NULL)
 		return old;
 	if (!keep(self, work->made, error)) {
-		g_autofree char *path =
-			path_of(self->folder, work->made->sha256, MODULE_SUFFIX);
+		g_autofree char *path = path_of(self->folder, work->made->sha256, MODULE_SUFFIX);
 
 		(void)unlink(path);
 		return NULL;

@@ -22,7 +22,7 @@
 
 typedef struct {
 	char *sha256;
-	char *name; /* of the module */
+	char *name;    /* of the module */
 	gint64 serial; /* HVP_MANIFEST_NO_SERIAL: none */
 	gint64 uploaded_usec;
 	JsonNode *document;

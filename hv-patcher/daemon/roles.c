@@ -106,8 +106,8 @@ static bool check_principals(const char *const *principals, GError **error)
 	for (gsize i = 0; principals[i] != NULL; i++)
 		if (!hvp_roles_is_principal(principals[i]))
 			return set_unknown("principal", principals[i], error);
-	return principals[0] != NULL || hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-						      "there are no principals");
+	return principals[0] != NULL ||
+	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "there are no principals");
 }
 
 HvpRole *hvp_roles_new_role(const char *name, const char *const *principals,

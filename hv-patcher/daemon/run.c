@@ -95,8 +95,8 @@ static gint64 deadline_of(const HvpRun *self)
 static void set_problem(HvpOperation *operation, const char *code, const char *detail)
 {
 	g_autofree char *instance = g_strdup_printf("/v1/operations/%s", operation->id);
-	g_autofree char *text =
-		hvp_text_escape(detail ? detail : "", HVP_TEXT_TERMINATED, MAX_DETAIL_BYTES);
+	g_autofree char *text = hvp_text_escape(detail ? detail : "", HVP_TEXT_TERMINATED,
+						MAX_DETAIL_BYTES);
 
 	g_clear_pointer(&operation->error, json_node_unref);
 	if (code != NULL)

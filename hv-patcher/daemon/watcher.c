@@ -97,8 +97,8 @@ static HvpLibvirtEvents *begin(Watcher *self)
 
 	for (;;) {
 		g_autoptr(GError) error = NULL;
-		HvpLibvirtEvents *events =
-			hvp_libvirt_events_new(self->uri, &handlers, self, &error);
+		HvpLibvirtEvents *events = hvp_libvirt_events_new(self->uri, &handlers, self,
+								  &error);
 
 		tell_started(self, events != NULL);
 		if (events != NULL || g_error_matches(error, HVP_ERROR, HVP_ERROR_UNSUPPORTED))

@@ -42,8 +42,8 @@ typedef struct {
 struct HvpWorker {
 	const HvpWorkerHandlers *handlers;
 	gpointer data;
-	GPid pid; /* 0: reaped */
-	int fd;	  /* -1: closed */
+	GPid pid;				    /* 0: reaped */
+	int fd;					    /* -1: closed */
 	guint readable, reaped, deadline, farewell; /* sources; 0: none */
 	guint messages;
 	int wait_status;
@@ -353,8 +353,7 @@ static bool spawn(HvpWorker *self, int child_fd, GError **error)
 	if (path == NULL)
 		return false;
 	if (g_spawn_async_with_pipes_and_fds(NULL, arguments, NULL,
-					     G_SPAWN_DO_NOT_REAP_CHILD |
-						     G_SPAWN_STDOUT_TO_DEV_NULL,
+					     G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
 					     prepare_child, &own, -1, -1, -1, &child_fd, &wanted, 1,
 					     &self->pid, NULL, NULL, NULL, &reason))
 		return true;

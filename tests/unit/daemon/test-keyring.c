@@ -88,8 +88,8 @@ static void test_minisign(void)
 	crypto_sign_keypair(pair.public_key, pair.secret_key);
 	for (guint i = 0; i < G_N_ELEMENTS(algorithms); i++) {
 		g_autoptr(HvpConfig) config = config_with(&pair);
-		g_autofree char *signature =
-			sign(&pair, "content", algorithms[i], "timestamp:1\tserial:7");
+		g_autofree char *signature = sign(&pair, "content", algorithms[i],
+						  "timestamp:1\tserial:7");
 		HvpKeyringVerdict verdict;
 
 		g_assert_cmpuint(verify(config, "content", signature, &verdict), ==, G_MAXUINT);
@@ -210,15 +210,14 @@ static GBytes *append_signature(const Signer *self, const char *text, const EVP_
 {
 	const guint flags = CMS_NOCERTS | CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP;
 	BIO *content = BIO_new_mem_buf(text, -1);
-	CMS_ContentInfo *cms =
-		CMS_sign(NULL, NULL, NULL, NULL, flags | CMS_PARTIAL | CMS_STREAM);
+	CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, flags | CMS_PARTIAL | CMS_STREAM);
 	GByteArray *file = g_byte_array_new();
 	guint8 trailer[12] = { [2] = 2 };
 	guint8 *der = NULL;
 	int length;
 
-	g_assert_nonnull(CMS_add1_signer(cms, self->certificate, self->key, digest,
-					 flags | CMS_NOATTR));
+	g_assert_nonnull(
+		CMS_add1_signer(cms, self->certificate, self->key, digest, flags | CMS_NOATTR));
 	g_assert_cmpint(CMS_final(cms, content, NULL, flags), ==, 1);
 	length = i2d_CMS_ContentInfo(cms, &der);
 	*(guint32 *)(void *)(trailer + 8) = GUINT32_TO_BE((guint32)length);

@@ -95,9 +95,9 @@ static void test_principals(void)
 {
 	static const char *const good[] = { "uid:0", "uid:1000", "cert:a", "cert:a b.example",
 					    "cert:\xc3\xa9" };
-	static const char *const bad[] = { "",	      "uid:",	 "uid:-1",   "uid:01", "uid:1 ",
-					   "uid:4294967295",	 "cert:",    "cert:a\nb",
-					   "cert:\xff",	 "root",     "UID:0",  "uid:0x1" };
+	static const char *const bad[] = { "",		"uid:",		  "uid:-1", "uid:01",
+					   "uid:1 ",	"uid:4294967295", "cert:",  "cert:a\nb",
+					   "cert:\xff", "root",		  "UID:0",  "uid:0x1" };
 
 	for (guint i = 0; i < G_N_ELEMENTS(good); i++)
 		g_assert_true(hvp_roles_is_principal(good[i]));
