@@ -6,7 +6,7 @@
 #include "base/json-text.h"
 #include "daemon/fields.h"
 
-#define IN_FORCE "switched"
+#define SWITCHED "switched"
 
 static HvpOutcome end_in(HvpOperationState state, const char *code, const char *detail)
 {
@@ -96,15 +96,22 @@ static HvpOutcome of_recover(const HvpOperation *self, const HvpWorkerEnd *end)
 	return go_on_with(HVP_PHASE_LOOK);
 }
 
-static bool is_patch(JsonNode *node, const HvpOperationRequest *request)
+typedef enum {
+	ABSENT,
+	IN_FORCE,
+	ODD, /* it is there, and not as it should be */
+} Presence;
+
+static Presence presence_in(JsonNode *node, const HvpOperationRequest *request)
 {
 	JsonObject *patch = JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+	bool by_name = request->verb == HVP_VERB_REVERT;
+	const char *wanted = by_name ? request->name : request->patch;
 
-	if (patch == NULL || g_strcmp0(hvp_fields_get_text(patch, "state"), IN_FORCE) != 0)
-		return false;
-	if (request->verb != HVP_VERB_REVERT)
-		return g_strcmp0(hvp_fields_get_text(patch, "sha256"), request->patch) == 0;
-	return g_strcmp0(hvp_fields_get_text(patch, "name"), request->name) == 0;
+	if (patch == NULL ||
+	    g_strcmp0(hvp_fields_get_text(patch, by_name ? "name" : "sha256"), wanted) != 0)
+		return ABSENT;
+	return g_strcmp0(hvp_fields_get_text(patch, "state"), SWITCHED) == 0 ? IN_FORCE : ODD;
 }
 
 /* NULL: the look does not tell. */
@@ -117,25 +124,31 @@ static JsonArray *patches_of(JsonNode *look)
 	return patches && JSON_NODE_HOLDS_ARRAY(patches) ? json_node_get_array(patches) : NULL;
 }
 
-static bool is_in_force(JsonArray *patches, const HvpOperationRequest *request)
+static Presence find_presence(JsonArray *patches, const HvpOperationRequest *request)
 {
-	for (guint i = 0; i < json_array_get_length(patches); i++)
-		if (is_patch(json_array_get_element(patches, i), request))
-			return true;
-	return false;
+	Presence presence = ABSENT;
+
+	for (guint i = 0; presence == ABSENT && i < json_array_get_length(patches); i++)
+		presence = presence_in(json_array_get_element(patches, i), request);
+	return presence;
 }
 
 static HvpOutcome of_look(const HvpOperation *self, const HvpWorkerEnd *end, bool recovered)
 {
 	JsonArray *patches = patches_of(end->result);
-	bool is_revert = self->request->verb == HVP_VERB_REVERT;
+	Presence wanted = self->request->verb == HVP_VERB_REVERT ? ABSENT : IN_FORCE;
+	Presence presence;
 
 	if (is_vm_gone(end))
 		return end_in(HVP_OPERATION_FAILED, end->code, end->message);
 	if (end->outcome != HVP_WORKER_DONE || patches == NULL)
 		return end_in(HVP_OPERATION_NEEDS_OPERATOR, "INCONSISTENT",
 			      "the worker was lost, and the guest cannot be looked at");
-	if (is_in_force(patches, self->request) != is_revert)
+	presence = find_presence(patches, self->request);
+	if (presence == ODD)
+		return end_in(HVP_OPERATION_NEEDS_OPERATOR, "INCONSISTENT",
+			      "the worker was lost, and the patch is not as it should be");
+	if (presence == wanted)
 		return end_in(success_of(self->request->verb), NULL, NULL);
 	if (recovered)
 		return end_in(HVP_OPERATION_ROLLED_BACK, "UNDONE",

@@ -128,7 +128,8 @@ HvpSealed *hvp_sealed_copy(int fd, gsize max_bytes, GError **error)
 	}
 	if (!copy(fd, self->fd, max_bytes, hash, &length_bytes, error))
 		return NULL;
-	if (fcntl(self->fd, F_ADD_SEALS, SEALS) != 0) {
+	/* For who reads it by its offset, which goes along with the descriptor. */
+	if (lseek(self->fd, 0, SEEK_SET) != 0 || fcntl(self->fd, F_ADD_SEALS, SEALS) != 0) {
 		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "sealing the copy");
 		return NULL;
 	}
