@@ -217,11 +217,14 @@ void hvp_daemon_free(HvpDaemon *self)
 	hvp_callers_free(self->callers);
 	hvp_authority_free(self->authority);
 	hvp_events_free(self->events);
-	hvp_patch_store_free(self->patches);
-	hvp_keyring_free(self->keyring);
 	hvp_metrics_free(self->metrics);
 	if (self->lock_fd >= 0)
 		close(self->lock_fd);
+	/* A thread that a file system holds still has these, until the process ends. */
+	if (self->patches != NULL && hvp_patch_store_is_busy(self->patches))
+		return;
+	hvp_patch_store_free(self->patches);
+	hvp_keyring_free(self->keyring);
 	hvp_config_free(self->config);
 	g_free(self);
 }

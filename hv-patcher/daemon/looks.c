@@ -110,18 +110,23 @@ static gint compare_uuid(gconstpointer wanted, gconstpointer uuid)
 	return strcmp(((const Wanted *)wanted)->uuid, uuid);
 }
 
-void hvp_looks_drop(HvpLooks *self, const char *uuid)
+static void drop_waiting(HvpLooks *self, const char *uuid)
 {
 	GList *link = g_queue_find_custom(&self->queue, uuid, compare_uuid);
 
-	if (link != NULL) {
-		wanted_free(link->data);
-		g_queue_delete_link(&self->queue, link);
-	}
-	if (self->next != 0 && g_queue_is_empty(&self->queue)) {
-		g_source_remove(self->next);
-		self->next = 0;
-	}
+	if (link == NULL)
+		return;
+	wanted_free(link->data);
+	g_queue_delete_link(&self->queue, link);
+	if (self->next == 0 || !g_queue_is_empty(&self->queue))
+		return;
+	g_source_remove(self->next);
+	self->next = 0;
+}
+
+void hvp_looks_drop(HvpLooks *self, const char *uuid)
+{
+	drop_waiting(self, uuid);
 	if (self->now == NULL || strcmp(self->now->uuid, uuid) != 0)
 		return;
 	g_clear_pointer(&self->worker, hvp_worker_free);
@@ -131,10 +136,11 @@ void hvp_looks_drop(HvpLooks *self, const char *uuid)
 
 void hvp_looks_want(HvpLooks *self, const char *uuid, const char *name)
 {
-	Wanted *wanted = g_new0(Wanted, 1);
+	Wanted *wanted;
 
-	/* What is seen now may be of before whatever it is that is to be seen. */
-	hvp_looks_drop(self, uuid);
+	if (g_queue_find_custom(&self->queue, uuid, compare_uuid) != NULL)
+		return;
+	wanted = g_new0(Wanted, 1);
 	wanted->uuid = g_strdup(uuid);
 	wanted->name = g_strdup(name);
 	g_queue_push_tail(&self->queue, wanted);

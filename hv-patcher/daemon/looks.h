@@ -21,7 +21,7 @@ HvpLooks *hvp_looks_new(const HvpConfig *config, const HvpLooksHandlers *handler
 /* Ends the one at work. */
 void hvp_looks_free(HvpLooks *self);
 
-/* Has @uuid looked at in its turn; from the beginning, where it is its turn now. */
+/* Has @uuid looked at in its turn; once more, where that is now. */
 void hvp_looks_want(HvpLooks *self, const char *uuid, const char *name);
 
 /* Ends or forgets it. */

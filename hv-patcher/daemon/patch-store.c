@@ -19,6 +19,7 @@
 #define SHA256_CHARACTERS 64
 #define MAX_PATCHES 4096U
 #define MAX_UPLOADS 4U
+#define MAX_STORED_BYTES ((gint64)4 << 30)
 
 struct HvpPatchStore {
 	const HvpConfig *config;
@@ -26,7 +27,9 @@ struct HvpPatchStore {
 	char *folder;
 	GHashTable *patches; /* by sha256: HvpStoredPatch */
 	JsonObject *serials;
+	gint64 stored_bytes;
 	guint uploads; /* at work */
+	guint opens;   /* likewise */
 };
 
 /* One upload, or one use: what its thread gets and makes. */
@@ -68,6 +71,11 @@ static void work_free(gpointer data)
 	g_free(self);
 }
 
+bool hvp_patch_store_is_busy(const HvpPatchStore *self)
+{
+	return self->uploads > 0 || self->opens > 0;
+}
+
 bool hvp_patch_store_is_sha256(const char *text)
 {
 	return strlen(text) == SHA256_CHARACTERS &&
@@ -105,11 +113,18 @@ static HvpStoredPatch *read_patch(const char *path, const char *sha256, GError *
 	self->name = g_strdup(hvp_fields_get_text(document, "name"));
 	self->serial = hvp_fields_get_integer(document, "serial", HVP_MANIFEST_NO_SERIAL);
 	self->uploaded_usec = hvp_fields_parse_time(hvp_fields_get_text(document, "uploaded_at"));
+	self->size_bytes = hvp_fields_get_integer(document, "size", 0);
 	self->document = json_node_ref(json_object_get_member(object, "document"));
 	self->signature = g_bytes_new(signature, signature ? strlen(signature) : 0);
 	if (manifest != NULL && JSON_NODE_HOLDS_OBJECT(manifest))
 		self->manifest = json_node_ref(manifest);
 	return self;
+}
+
+static void insert(HvpPatchStore *self, HvpStoredPatch *patch)
+{
+	self->stored_bytes += patch->size_bytes;
+	g_hash_table_replace(self->patches, patch->sha256, patch);
 }
 
 /* One damaged file must not keep the daemon from all others. */
@@ -124,7 +139,7 @@ static bool read_all(HvpPatchStore *self, GError **error)
 		HvpStoredPatch *patch = read_patch(path, sha256, &reason);
 
 		if (patch != NULL)
-			g_hash_table_replace(self->patches, patch->sha256, patch);
+			insert(self, patch);
 		else
 			g_warning("%s", reason->message);
 	}
@@ -311,6 +326,7 @@ static HvpStoredPatch *look_at(const Work *work, const HvpSealed *sealed,
 	made->sha256 = g_strdup(sealed->sha256);
 	made->name = g_strdup(patch->name);
 	made->uploaded_usec = g_get_real_time();
+	made->size_bytes = (gint64)g_bytes_get_size(sealed->bytes);
 	made->signature = g_bytes_ref(work->signature);
 	made->document = make_document(made, patch, manifest, verdict, work->principal);
 	return g_steal_pointer(&made);
@@ -414,7 +430,7 @@ const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncR
 		return NULL;
 	}
 	patch = g_steal_pointer(&work->made);
-	g_hash_table_replace(self->patches, patch->sha256, patch);
+	insert(self, patch);
 	return patch;
 }
 
@@ -422,13 +438,15 @@ bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256, GError **er
 {
 	g_autofree char *document = path_of(self->folder, sha256, DOCUMENT_SUFFIX);
 	g_autofree char *module = path_of(self->folder, sha256, MODULE_SUFFIX);
+	const HvpStoredPatch *patch = hvp_patch_store_find(self, sha256, error);
 
-	if (hvp_patch_store_find(self, sha256, error) == NULL)
+	if (patch == NULL)
 		return false;
 	/* In this order: a module that no document names is of no use to anybody. */
 	if (unlink(document) != 0 && errno != ENOENT)
 		return hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", document);
 	(void)unlink(module);
+	self->stored_bytes -= patch->size_bytes;
 	g_hash_table_remove(self->patches, sha256);
 	return true;
 }
@@ -484,10 +502,12 @@ void hvp_patch_store_open(HvpPatchStore *self, const HvpStoredPatch *patch,
 	work->fd = -1;
 	work->signature = g_bytes_ref(patch->signature);
 	g_task_set_task_data(task, work, work_free);
+	self->opens++;
 	g_task_run_in_thread(task, run_open);
 }
 
-HvpSealed *hvp_patch_store_open_finish(GAsyncResult *result, GError **error)
+HvpSealed *hvp_patch_store_open_finish(HvpPatchStore *self, GAsyncResult *result, GError **error)
 {
+	self->opens--;
 	return g_task_propagate_pointer(G_TASK(result), error);
 }

@@ -25,6 +25,7 @@ typedef struct {
 	char *name;    /* of the module */
 	gint64 serial; /* HVP_MANIFEST_NO_SERIAL: none */
 	gint64 uploaded_usec;
+	gint64 size_bytes;
 	JsonNode *document;
 	JsonNode *manifest; /* NULL: it has none */
 	GBytes *signature;  /* detached; empty: none */
@@ -37,6 +38,9 @@ HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, const HvpKeyring *ke
 				   GError **error);
 void hvp_patch_store_free(HvpPatchStore *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpPatchStore, hvp_patch_store_free)
+
+/* Whether a thread is still at it, with what it borrowed. */
+bool hvp_patch_store_is_busy(const HvpPatchStore *self);
 
 /* Whether @text has the form of an address. */
 bool hvp_patch_store_is_sha256(const char *text);
@@ -71,4 +75,4 @@ bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatc
 void hvp_patch_store_open(HvpPatchStore *self, const HvpStoredPatch *patch,
 			  GAsyncReadyCallback ready, gpointer data);
 /* TAMPERED: the file is not what its name says. PERMISSION: its signature is not good any more. */
-HvpSealed *hvp_patch_store_open_finish(GAsyncResult *result, GError **error);
+HvpSealed *hvp_patch_store_open_finish(HvpPatchStore *self, GAsyncResult *result, GError **error);

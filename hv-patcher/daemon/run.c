@@ -11,7 +11,14 @@
 /* What a worker has beyond the time that its operation may wait; tests have less patience. */
 #define GRACE_USEC (120 * G_USEC_PER_SEC)
 #define GRACE_VARIABLE "HVPATCH_GRACE_MSEC"
-#define MAX_RECOVERS 2U
+/* Before an operator is called, those that put things in order are tried again: */
+#define MAX_LOST 2U
+/* and where a keeper is still at it, until it must have given up. */
+#define MAX_BUSY 40U
+#define BUSY_SECONDS 2
+/* A guest can have more tasks in the way than anybody reads. */
+#define MAX_RESULT_BYTES (256U << 10)
+#define MAX_RESULT_ELEMENTS 50U
 #define MAX_STEP_BYTES 256U
 #define MAX_BLOCKERS 1000000
 #define MAX_DETAIL_BYTES 2048U
@@ -23,7 +30,7 @@ struct HvpRun {
 	const HvpRunHandlers *handlers;
 	gpointer data;
 	HvpPhase phase;
-	guint recovers;
+	guint lost, busy; /* how often, in this phase */
 	bool recovered;
 	bool is_opening; /* the patch: the run is kept until that is over */
 	bool is_dead;	 /* freed meanwhile */
@@ -146,33 +153,102 @@ static void finish_with(HvpRun *self, HvpOperationState state, const GError *err
 	finish(self, &outcome);
 }
 
+static JsonNode *shorten_array(JsonNode *node)
+{
+	JsonArray *array = json_node_get_array(node);
+	JsonArray *shorter = json_array_new();
+	JsonNode *made = json_node_new(JSON_NODE_ARRAY);
+
+	for (guint i = 0; i < MIN(json_array_get_length(array), MAX_RESULT_ELEMENTS); i++)
+		json_array_add_element(shorter, json_node_ref(json_array_get_element(array, i)));
+	json_node_take_array(made, shorter);
+	return made;
+}
+
+/* The same with its lists cut off, and "shortened". */
+static JsonNode *shorten(JsonNode *result)
+{
+	JsonObject *object = json_node_get_object(result);
+	JsonObject *shorter = json_object_new();
+	g_autoptr(GList) members = json_object_get_members(object);
+
+	for (GList *member = members; member != NULL; member = member->next) {
+		JsonNode *node = json_object_get_member(object, member->data);
+
+		json_object_set_member(shorter, member->data,
+				       JSON_NODE_HOLDS_ARRAY(node) ? shorten_array(node)
+								   : json_node_ref(node));
+	}
+	json_object_set_boolean_member(shorter, "shortened", TRUE);
+	return hvp_fields_node(shorter);
+}
+
+/* What is still too long has no business to be. */
+static JsonNode *fit_result(JsonNode *result)
+{
+	g_autofree char *text = hvp_fields_to_text(result);
+	g_autofree char *again = NULL;
+	g_autoptr(JsonNode) shorter = NULL;
+
+	if (strlen(text) <= MAX_RESULT_BYTES)
+		return json_node_ref(result);
+	shorter = shorten(result);
+	again = hvp_fields_to_text(shorter);
+	return strlen(again) <= MAX_RESULT_BYTES ? g_steal_pointer(&shorter) : NULL;
+}
+
 static void keep_result(HvpRun *self, JsonNode *result)
 {
 	if (self->phase == HVP_PHASE_LOOK || result == NULL)
 		return;
 	g_clear_pointer(&self->operation->result, json_node_unref);
-	self->operation->result = json_node_ref(result);
+	self->operation->result = fit_result(result);
 }
 
-/* A recover that was lost is tried once more before an operator is called. */
-static bool try_again(HvpRun *self, const HvpWorkerEnd *end)
+static void begin_phase(HvpRun *self)
 {
-	return self->phase == HVP_PHASE_RECOVER && end->outcome != HVP_WORKER_DONE &&
-	       self->recovers < MAX_RECOVERS;
+	self->handlers->changed(self->operation, self->data);
+	start_worker(self, -1);
 }
 
 static void enter(HvpRun *self, HvpPhase phase)
 {
+	self->lost = self->busy = 0;
 	self->phase = phase;
 	self->operation->is_settling = phase != HVP_PHASE_WORK;
-	if (phase == HVP_PHASE_RECOVER) {
-		self->recovers++;
+	if (phase == HVP_PHASE_RECOVER)
 		set_step(self->operation, "the worker was lost: finishing what it left");
-	} else if (phase == HVP_PHASE_LOOK) {
+	else if (phase == HVP_PHASE_LOOK)
 		set_step(self->operation, "looking at what is in force");
+	begin_phase(self);
+}
+
+static gboolean on_again(gpointer data)
+{
+	HvpRun *self = data;
+
+	self->next = 0;
+	begin_phase(self);
+	return G_SOURCE_REMOVE;
+}
+
+static bool is_for_later(const HvpWorkerEnd *end)
+{
+	return g_strcmp0(end->code, "BUSY") == 0 || g_strcmp0(end->code, "TIMED_OUT") == 0;
+}
+
+static bool try_again(HvpRun *self, const HvpWorkerEnd *end)
+{
+	if (self->phase == HVP_PHASE_WORK)
+		return false;
+	if (end->outcome != HVP_WORKER_DONE && ++self->lost < MAX_LOST) {
+		begin_phase(self);
+		return true;
 	}
-	self->handlers->changed(self->operation, self->data);
-	start_worker(self, -1);
+	if (end->outcome != HVP_WORKER_DONE || !is_for_later(end) || ++self->busy >= MAX_BUSY)
+		return false;
+	self->next = g_timeout_add_seconds(BUSY_SECONDS, on_again, self);
+	return true;
 }
 
 static void note_end(HvpRun *self, const HvpWorkerEnd *end)
@@ -195,12 +271,12 @@ static void on_ended(const HvpWorkerEnd *end, gpointer data)
 	HvpOutcome outcome = hvp_outcome_of(self->operation, self->phase, end, self->recovered);
 
 	note_end(self, end);
-	if (try_again(self, end))
-		enter(self, HVP_PHASE_RECOVER);
-	else if (outcome.is_over)
-		finish(self, &outcome);
-	else
-		enter(self, outcome.next);
+	if (!try_again(self, end)) {
+		if (outcome.is_over)
+			finish(self, &outcome);
+		else
+			enter(self, outcome.next);
+	}
 	/* What the outcome says may be the worker's words. */
 	hvp_worker_free(worker);
 }
@@ -271,7 +347,7 @@ static void on_patch_open(GObject *source, GAsyncResult *result, gpointer data)
 {
 	HvpRun *self = data;
 	g_autoptr(GError) error = NULL;
-	g_autoptr(HvpSealed) sealed = hvp_patch_store_open_finish(result, &error);
+	g_autoptr(HvpSealed) sealed = hvp_patch_store_open_finish(self->patches, result, &error);
 
 	(void)source;
 	self->is_opening = false;

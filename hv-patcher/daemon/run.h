@@ -3,7 +3,7 @@
  * An operation at work: its workers one behind the other, until it has come to an end.
  *
  *   patch opened and verified -> worker -> end
- *                                  | lost: recover worker (twice at most) -> look -> end
+ *                                  | lost: recover worker -> look -> end
  */
 #pragma once
 

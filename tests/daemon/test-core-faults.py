@@ -17,7 +17,7 @@ sys.path.append(os.path.join(HERE, '..', 'vm'))
 from tap import Suite  # pylint: disable=wrong-import-position
 
 
-IMPATIENT = {'HVPATCH_GRACE_MSEC': '700'}
+IMPATIENT = {'HVPATCH_GRACE_MSEC': '2500'}
 suite = Suite()
 
 
@@ -102,6 +102,19 @@ def _():
         assert lost(core, 'crash', patch=sha256)['state'] == 'failed'
 
 
+@case('recovery-busy-TRIED-AGAIN')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('recover', result=None, exit=4, error={'code': 'BUSY', 'message': 'a keeper'})
+        core.script('apply', do='crash')
+        operation = core.start('web-1', 'apply', patch=sha256)
+        until(lambda: len(core.jobs('recover')) == 2, 'second try')
+        assert not core.operation(operation)['cancellable']
+        core.script('recover')
+        assert core.wait_end(operation)['state'] == 'failed'
+
+
 @case('check-worker-lost-FAILED')
 def _():
     with core_with() as core:
@@ -125,8 +138,9 @@ def _():
         core.script('apply', attached=True, exit=4, error={'code': 'BUSY', 'message': 'b'},
                     result={'version': 1, 'result': 'busy', 'blockers': blockers})
         ended = core.wait_end(core.start('web-1', 'apply', patch=core.upload()))
-        assert ended['state'] == 'failed' and len(ended['result']['blockers']) == 2000
-        assert 'hvpatch_blockers_total{function="f0"} 400' in core.metrics()
+        assert ended['state'] == 'failed' and ended['result']['shortened']
+        assert len(ended['result']['blockers']) == 50
+        assert 'hvpatch_blockers_total{function="f0"} 10' in core.metrics()
 
 
 @case('flooding-worker-OTHERS-unharmed')

@@ -92,7 +92,7 @@ static HvpSealed *open_patch(Scene *self, const HvpStoredPatch *patch, GError **
 	hvp_patch_store_open(self->store, patch, on_ready, &result);
 	while (result == NULL)
 		g_main_context_iteration(NULL, TRUE);
-	return hvp_patch_store_open_finish(result, error);
+	return hvp_patch_store_open_finish(self->store, result, error);
 }
 
 /* A module whose modinfo has a manifest with @serial, in place of what describes it. */
