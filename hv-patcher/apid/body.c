@@ -33,7 +33,8 @@ static bool take_data(HvpBody *self, const guint8 *bytes, gsize length, gsize *r
 
 	if (count > self->max_bytes - self->taken_bytes)
 		return hvp_problem_set(error, HVP_PROBLEM_TOO_LARGE,
-				       "a body of at most %" G_GUINT64_FORMAT " bytes is taken here",
+				       "a body of at most %" G_GUINT64_FORMAT
+				       " bytes is taken here",
 				       self->max_bytes);
 	g_byte_array_append(payload, bytes, (guint)count);
 	self->left_bytes -= count;

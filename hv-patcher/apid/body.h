@@ -22,6 +22,7 @@ void hvp_body_init(HvpBody *self, const HvpHead *head, guint64 max_bytes);
 
 /*
  * Takes what belongs to the body from the front of @wire and appends its payload to @payload.
- * INVALID_ARGUMENT: not a chunked body; TOO_LARGE: past the maximum. Nothing more may be taken then.
+ * INVALID_ARGUMENT: not a chunked body; TOO_LARGE: past the maximum. Nothing more may be taken
+ * then.
  */
 bool hvp_body_take(HvpBody *self, GByteArray *wire, GByteArray *payload, GError **error);

@@ -135,8 +135,8 @@ static gboolean linger_ready(G_GNUC_UNUSED GSocket *socket, G_GNUC_UNUSED GIOCon
 }
 
 /*
- * A socket that is closed with something unread is reset, and with it goes the answer that says why:
- * so what the client still sends is thrown away for a while.
+ * A socket that is closed with something unread is reset, and with it goes the answer that says
+ * why: so what the client still sends is thrown away for a while.
  */
 static void linger(HvpConnection *self)
 {

@@ -18,8 +18,8 @@
 typedef struct HvpConnection HvpConnection;
 
 /*
- * Whether a request may go on to its body, and *@ret_max_body_bytes of that. The error is what it is
- * answered with.
+ * Whether a request may go on to its body, and *@ret_max_body_bytes of that. The error is what it
+ * is answered with.
  */
 typedef bool (*HvpAdmit)(const HvpHead *head, guint64 *ret_max_body_bytes, GError **error);
 typedef void (*HvpConnectionClosed)(HvpConnection *connection, void *data);

@@ -91,13 +91,11 @@ static void bus_connected(G_GNUC_UNUSED GObject *source, GAsyncResult *result, v
 	self->bus = bus;
 	g_dbus_connection_set_exit_on_close(bus, FALSE);
 	g_signal_connect(bus, "closed", G_CALLBACK(bus_closed), self);
-	self->signal_id = g_dbus_connection_signal_subscribe(bus, BUS_NAME, INTERFACE, "Event",
-							     OBJECT_PATH, NULL,
-							     G_DBUS_SIGNAL_FLAGS_NONE,
-							     event_signalled, self, NULL);
-	self->owner_id = g_bus_watch_name_on_connection(bus, BUS_NAME,
-							G_BUS_NAME_WATCHER_FLAGS_NONE,
-							core_appeared, NULL, self, NULL);
+	self->signal_id = g_dbus_connection_signal_subscribe(
+		bus, BUS_NAME, INTERFACE, "Event", OBJECT_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
+		event_signalled, self, NULL);
+	self->owner_id = g_bus_watch_name_on_connection(
+		bus, BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE, core_appeared, NULL, self, NULL);
 }
 
 static void connect_bus(HvpCore *self)
@@ -163,11 +161,10 @@ static void call_method(HvpCore *self, const char *interface, const char *method
 	call = g_new0(Call, 1);
 	*call = (Call){ .type = G_VARIANT_TYPE(type), .done = done, .data = data };
 	/* A core that was stopped stays so: to start it is nobody's right who only asks. */
-	g_dbus_connection_call_with_unix_fd_list(self->bus, BUS_NAME, OBJECT_PATH, interface,
-						 method, sunk, NULL,
-						 G_DBUS_CALL_FLAGS_NO_AUTO_START,
-						 (int)self->timeout_seconds * 1000, descriptors,
-						 NULL, answered, call);
+	g_dbus_connection_call_with_unix_fd_list(
+		self->bus, BUS_NAME, OBJECT_PATH, interface, method, sunk, NULL,
+		G_DBUS_CALL_FLAGS_NO_AUTO_START, (int)self->timeout_seconds * 1000, descriptors,
+		NULL, answered, call);
 }
 
 void hvp_core_call(HvpCore *self, const char *method, GVariant *arguments, const char *type,

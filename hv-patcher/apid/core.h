@@ -7,7 +7,8 @@
 
 typedef struct HvpCore HvpCore;
 
-/* Of a call: @answer of the method's type, or else @problem (HVP_PROBLEM). Both stay the caller's. */
+/* Of a call: @answer of the method's type, or else @problem (HVP_PROBLEM). Both stay the caller's.
+ */
 typedef void (*HvpCoreDone)(GVariant *answer, const GError *problem, void *data);
 
 /*

@@ -175,6 +175,11 @@ char *hvp_credentials_principal(HvpCredentials *self, GTlsConnection *tls, GErro
 	g_auto(Chain) chain = { .count = 0 };
 	g_autofree char *name = NULL;
 
+	/* Whatever GLib's backend and the system's policy would let pass. */
+	if (g_tls_connection_get_protocol_version(tls) < G_TLS_PROTOCOL_VERSION_TLS_1_2) {
+		hvp_error_set(error, HVP_ERROR_PERMISSION, "the client speaks an old TLS");
+		return NULL;
+	}
 	if (peer == NULL || !fill_chain(&chain, peer)) {
 		hvp_error_set(error, HVP_ERROR_PERMISSION, "the client shows no certificate");
 		return NULL;
@@ -198,7 +203,8 @@ static gboolean accept_certificate(G_GNUC_UNUSED GTlsConnection *tls, GTlsCertif
 
 	if (fill_chain(&chain, certificate) && verify(data, &chain, &error))
 		return TRUE;
-	g_message("a TLS client is refused: %s", error ? error->message : "a chain that is too long");
+	g_message("a TLS client is refused: %s",
+		  error ? error->message : "a chain that is too long");
 	return FALSE;
 }
 

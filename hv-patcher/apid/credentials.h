@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TLS: the server's certificate, and who a client is by his. GLib's database knows neither revocation
- * lists nor demands a purpose, so clients' chains are verified here, with GnuTLS.
+ * TLS: the server's certificate, and who a client is by his. GLib's database knows neither
+ * revocation lists nor demands a purpose, so clients' chains are verified here, with GnuTLS.
  */
 #pragma once
 

@@ -24,9 +24,8 @@ static void got_document(GVariant *answer, const GError *problem, void *data)
 void hvp_domains_list(HvpExchange *exchange)
 {
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "ListDomains",
-		      g_variant_new("(s)", exchange->principal), "(s)", NULL, got_document,
-		      exchange);
+	hvp_core_call(exchange->api->core, "ListDomains", g_variant_new("(s)", exchange->principal),
+		      "(s)", NULL, got_document, exchange);
 }
 
 void hvp_domains_get(HvpExchange *exchange)
@@ -59,8 +58,8 @@ static void refreshed(G_GNUC_UNUSED GVariant *answer, const GError *problem, voi
 		hvp_exchange_fail(exchange, problem);
 	else
 		hvp_core_call(exchange->api->core, "GetDomain",
-			      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)",
-			      NULL, got_refreshed, exchange);
+			      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)", NULL,
+			      got_refreshed, exchange);
 }
 
 void hvp_domains_refresh(HvpExchange *exchange)

@@ -69,8 +69,8 @@ static void log_change(const HvpExchange *self, guint status)
 	const HvpHead *head = hvp_exchange_head(self);
 	g_autofree char *who = NULL;
 
-	if (head == NULL || strcmp(head->method, "GET") == 0 ||
-	    strcmp(head->method, "HEAD") == 0 || strcmp(head->method, "OPTIONS") == 0)
+	if (head == NULL || strcmp(head->method, "GET") == 0 || strcmp(head->method, "HEAD") == 0 ||
+	    strcmp(head->method, "OPTIONS") == 0)
 		return;
 	who = g_strescape(self->principal, NULL);
 	g_message("%s: %s %.*s: %u", who, head->method, MAX_LOGGED_BYTES, head->path, status);
@@ -101,8 +101,8 @@ static void set_body(HvpExchange *self, const char *type, GBytes *bytes)
 
 	replace_header(self->message, "Content-Type", type);
 	if (g_bytes_get_size(bytes) > 0)
-		soup_message_body_append_bytes(
-			soup_server_message_get_response_body(self->message), bytes);
+		soup_message_body_append_bytes(soup_server_message_get_response_body(self->message),
+					       bytes);
 	soup_message_headers_set_content_length(headers, (goffset)g_bytes_get_size(bytes));
 }
 

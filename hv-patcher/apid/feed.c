@@ -175,12 +175,10 @@ static void append_event(GString *text, JsonNode *event, bool is_sse)
 	JsonObject *object = json_node_get_object(event);
 
 	if (is_sse)
-		g_string_append_printf(text,
-				       "id: %" G_GUINT64_FORMAT "\nevent: %s\ndata: %s\n\n",
-				       seq_of(event),
-				       json_object_get_string_member_with_default(object, "type",
-										  "message"),
-				       line);
+		g_string_append_printf(
+			text, "id: %" G_GUINT64_FORMAT "\nevent: %s\ndata: %s\n\n", seq_of(event),
+			json_object_get_string_member_with_default(object, "type", "message"),
+			line);
 	else
 		g_string_append_printf(text, "%s\n", line);
 }
@@ -449,10 +447,10 @@ void hvp_feed_read(HvpExchange *exchange)
 		return;
 	}
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "GetEvents",
-		      g_variant_new("(stu)", exchange->principal,
-				    wish.is_since_given || !wish.is_following ? wish.since
-									      : MAX_SEQ,
-				    wish.is_following ? BATCH_EVENTS : READ_EVENTS),
-		      "(stt)", NULL, got_first, exchange);
+	hvp_core_call(
+		exchange->api->core, "GetEvents",
+		g_variant_new("(stu)", exchange->principal,
+			      wish.is_since_given || !wish.is_following ? wish.since : MAX_SEQ,
+			      wish.is_following ? BATCH_EVENTS : READ_EVENTS),
+		"(stt)", NULL, got_first, exchange);
 }

@@ -77,8 +77,8 @@ static Piece trim(Piece piece)
 		piece.at++;
 		piece.length--;
 	}
-	while (piece.length > 0 && (piece.at[piece.length - 1] == ' ' ||
-				    piece.at[piece.length - 1] == '\t'))
+	while (piece.length > 0 &&
+	       (piece.at[piece.length - 1] == ' ' || piece.at[piece.length - 1] == '\t'))
 		piece.length--;
 	return piece;
 }

@@ -183,8 +183,9 @@ static bool open_container(Scan *scan, bool is_object)
 {
 	if (scan->depth >= scan->max_depth)
 		return fail(scan, "nested too deeply");
-	scan->names[scan->depth++] =
-		is_object ? g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL) : NULL;
+	scan->names[scan->depth++] = is_object ? g_hash_table_new_full(g_str_hash, g_str_equal,
+								       g_free, NULL)
+					       : NULL;
 	return true;
 }
 

@@ -52,9 +52,9 @@ static bool fail(GError **error, const char *what, const GError *why)
 static HvpListener *listen_at(GSocketAddress *address, const char *what, GError **error)
 {
 	g_autoptr(GError) failed = NULL;
-	g_autoptr(GSocket) socket = g_socket_new(g_socket_address_get_family(address),
-						 G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT,
-						 &failed);
+	g_autoptr(GSocket)
+		socket = g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM,
+				      G_SOCKET_PROTOCOL_DEFAULT, &failed);
 
 	if (socket != NULL)
 		g_socket_set_listen_backlog(socket, BACKLOG);
@@ -77,8 +77,8 @@ static bool remove_stale(GSocketAddress *address, const char *path, GError **err
 		return true;
 	if (!S_ISSOCK(status.st_mode))
 		return hvp_error_set(error, HVP_ERROR_BUSY, "%s is no socket", path);
-	probe = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM,
-			     G_SOCKET_PROTOCOL_DEFAULT, NULL);
+	probe = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT,
+			     NULL);
 	if (probe == NULL || g_socket_connect(probe, address, NULL, &failed) ||
 	    !g_error_matches(failed, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED))
 		return hvp_error_set(error, HVP_ERROR_BUSY, "%s: somebody listens there", path);

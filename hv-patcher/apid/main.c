@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hvpatch-apid: HTTP for the management plane. It has no rights: all that it does is to ask the core,
- * in the name of whom it found its client to be.
+ * hvpatch-apid: HTTP for the management plane. It has no rights: all that it does is to ask the
+ * core, in the name of whom it found its client to be.
  */
 #include <gio/gio.h>
 #include <glib-unix.h>
@@ -56,9 +56,8 @@ static char *bus_address(const Options *options, GError **error)
 
 	if (given != NULL)
 		return g_strdup(given);
-	return g_dbus_address_get_for_bus_sync(options->session ? G_BUS_TYPE_SESSION
-								: G_BUS_TYPE_SYSTEM,
-					       NULL, error);
+	return g_dbus_address_get_for_bus_sync(
+		options->session ? G_BUS_TYPE_SESSION : G_BUS_TYPE_SYSTEM, NULL, error);
 }
 
 static bool become(const struct passwd *user, GError **error)
@@ -86,6 +85,13 @@ static bool drop_rights(const HvpSettings *settings, const Options *options, GEr
 		return hvp_error_set(error, HVP_ERROR_PERMISSION,
 				     "[api] user: %s is no user to become", settings->user);
 	return become(user, error);
+}
+
+/* Of GLib's GnuTLS backend, which has no other way to be told: no TLS below 1.2, which it allows.
+ */
+static void restrict_tls(void)
+{
+	g_setenv("G_TLS_GNUTLS_PRIORITY", "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", TRUE);
 }
 
 /* Every connection is a descriptor: as many as may be had. */
@@ -141,9 +147,8 @@ static bool run(const Options *options, GError **error)
 
 	if (address == NULL)
 		return false;
-	settings = hvp_settings_load(options->configuration ? options->configuration
-							    : DEFAULT_CONFIGURATION,
-				     error);
+	settings = hvp_settings_load(
+		options->configuration ? options->configuration : DEFAULT_CONFIGURATION, error);
 	if (settings == NULL)
 		return false;
 	server = hvp_server_new(settings, error);
@@ -161,6 +166,7 @@ int main(int argc, char **argv)
 
 	setlocale(LC_ALL, "");
 	signal(SIGPIPE, SIG_IGN);
+	restrict_tls();
 	raise_descriptors();
 	if (!parse_options(&options, &argc, &argv, &error)) {
 		fprintf(stderr, "hvpatch-apid: %s\n", error->message);

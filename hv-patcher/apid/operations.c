@@ -12,9 +12,9 @@
 #define NORMAL_LIMIT 100
 #define MAX_KEY_BYTES 128
 
-static const char *const states[] = { "queued",	   "checking",	  "loading",	 "waiting",
-				      "switching", "verifying",	  "applied",	 "checked",
-				      "reverted",  "recovered",	  "failed",	 "rolled-back",
+static const char *const states[] = { "queued",		"checking",  "loading", "waiting",
+				      "switching",	"verifying", "applied", "checked",
+				      "reverted",	"recovered", "failed",	"rolled-back",
 				      "needs-operator", "cancelled", NULL };
 static const char *const verbs[] = { "check", "apply", "revert", "replace", "recover", NULL };
 
@@ -162,8 +162,8 @@ static void started(GVariant *answer, const GError *problem, void *data)
 	}
 	location = g_strconcat("/v1/operations/", id, NULL);
 	hvp_exchange_set_header(exchange, "Location", location);
-	hvp_exchange_answer(exchange, is_new ? SOUP_STATUS_ACCEPTED : SOUP_STATUS_OK,
-			    HVP_TYPE_JSON, text);
+	hvp_exchange_answer(exchange, is_new ? SOUP_STATUS_ACCEPTED : SOUP_STATUS_OK, HVP_TYPE_JSON,
+			    text);
 }
 
 /* "": there is none. */
@@ -222,8 +222,8 @@ static void cancelled(G_GNUC_UNUSED GVariant *answer, const GError *problem, voi
 		hvp_exchange_fail(exchange, problem);
 	else
 		hvp_core_call(exchange->api->core, "GetOperation",
-			      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)",
-			      NULL, got_cancelled, exchange);
+			      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)", NULL,
+			      got_cancelled, exchange);
 }
 
 void hvp_operations_cancel(HvpExchange *exchange)

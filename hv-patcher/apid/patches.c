@@ -133,8 +133,8 @@ static void got_patch(GVariant *answer, const GError *problem, void *data)
 void hvp_patches_list(HvpExchange *exchange)
 {
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "ListPatches",
-		      g_variant_new("(s)", exchange->principal), "(s)", NULL, got_patch, exchange);
+	hvp_core_call(exchange->api->core, "ListPatches", g_variant_new("(s)", exchange->principal),
+		      "(s)", NULL, got_patch, exchange);
 }
 
 void hvp_patches_get(HvpExchange *exchange)
@@ -157,8 +157,8 @@ void hvp_patches_delete(HvpExchange *exchange)
 {
 	hvp_exchange_pause(exchange);
 	hvp_core_call(exchange->api->core, "DeletePatch",
-		      g_variant_new("(ss)", exchange->principal, exchange->id), "()", NULL,
-		      deleted, exchange);
+		      g_variant_new("(ss)", exchange->principal, exchange->id), "()", NULL, deleted,
+		      exchange);
 }
 
 /* Where the patch of the core's document is; NULL: the document has no digest. */
@@ -210,8 +210,7 @@ static GUnixFDList *seal(Upload *upload, GError **error)
 		hvp_problem_set(error, HVP_PROBLEM_INVALID_ARGUMENT, "the body is empty");
 		return NULL;
 	}
-	if (fcntl(upload->fd, F_ADD_SEALS, ALL_SEALS) != 0 ||
-	    lseek(upload->fd, 0, SEEK_SET) != 0 ||
+	if (fcntl(upload->fd, F_ADD_SEALS, ALL_SEALS) != 0 || lseek(upload->fd, 0, SEEK_SET) != 0 ||
 	    g_unix_fd_list_append(list, upload->fd, NULL) != 0) {
 		hvp_problem_set(error, HVP_PROBLEM_UNAVAILABLE,
 				"there are no descriptors for the patch now");
@@ -239,9 +238,9 @@ void hvp_patches_upload(HvpExchange *exchange)
 		return;
 	}
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "UploadPatch",
-		      g_variant_new("(sh@ay)", exchange->principal, 0,
-				    g_variant_new_from_bytes(G_VARIANT_TYPE_BYTESTRING, signature,
-							     TRUE)),
-		      "(sb)", list, uploaded, exchange);
+	hvp_core_call(
+		exchange->api->core, "UploadPatch",
+		g_variant_new("(sh@ay)", exchange->principal, 0,
+			      g_variant_new_from_bytes(G_VARIANT_TYPE_BYTESTRING, signature, TRUE)),
+		"(sb)", list, uploaded, exchange);
 }

@@ -44,8 +44,7 @@ void hvp_peers_remove(HvpPeers *self, const char *principal)
 	if (count == 1)
 		g_hash_table_remove(self->counts, principal);
 	else
-		g_hash_table_insert(self->counts, g_strdup(principal),
-				    GUINT_TO_POINTER(count - 1));
+		g_hash_table_insert(self->counts, g_strdup(principal), GUINT_TO_POINTER(count - 1));
 }
 
 guint hvp_peers_count(const HvpPeers *self)

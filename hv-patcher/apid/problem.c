@@ -11,11 +11,12 @@
 #define MAX_DOCUMENT_DEPTH 8
 #define MAX_DOCUMENT_VALUES 256
 
-G_DEFINE_QUARK(hvp-problem-quark, hvp_problem)
-/* An error whose message is a whole document of ours: one with more members than code and detail. */
-static G_DEFINE_QUARK(hvp-problem-document-quark, problem_document)
+G_DEFINE_QUARK(hvp - problem - quark, hvp_problem)
+/* An error whose message is a whole document of ours: one with more members than code and detail.
+ */
+static G_DEFINE_QUARK(hvp - problem - document - quark, problem_document)
 
-static const struct {
+	static const struct {
 	const char *name;
 	guint status;
 	const char *title;
@@ -120,9 +121,8 @@ char *hvp_problem_document(const GError *error)
 
 gboolean hvp_problem_set_gone(GError **error, guint64 oldest, guint64 newest)
 {
-	g_autofree char *detail = g_strdup_printf("since may be %" G_GUINT64_FORMAT
-						  " to %" G_GUINT64_FORMAT,
-						  oldest, newest);
+	g_autofree char *detail = g_strdup_printf(
+		"since may be %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, oldest, newest);
 	g_autofree char *document = NULL;
 	JsonObject *object = new_document(HVP_PROBLEM_GONE, detail);
 

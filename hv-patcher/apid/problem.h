@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What goes wrong with a request, as a GError, and its problem document (RFC 9457). The code decides
- * the HTTP status, here and nowhere else: what the core says of it does not matter.
+ * What goes wrong with a request, as a GError, and its problem document (RFC 9457). The code
+ * decides the HTTP status, here and nowhere else: what the core says of it does not matter.
  */
 #pragma once
 

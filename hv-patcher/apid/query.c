@@ -64,8 +64,8 @@ static bool add_pair(GHashTable *table, const char *pair, const char *const *nam
 
 GHashTable *hvp_query_parse(const char *query, const char *const *names, GError **error)
 {
-	g_autoptr(GHashTable) table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-							    g_free);
+	g_autoptr(GHashTable)
+		table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_auto(GStrv) pairs = g_strsplit(query ? query : "", "&", -1);
 
 	for (guint i = 0; pairs[i] != NULL; i++)

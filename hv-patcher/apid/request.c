@@ -45,8 +45,9 @@ static bool is_version(JsonNode *node)
 
 static bool is_verb(JsonNode *node)
 {
-	static const char *const verbs[] = { "check",	"apply",   "revert",
-					     "replace", "recover", NULL };
+	static const char *const verbs[] = {
+		"check", "apply", "revert", "replace", "recover", NULL
+	};
 	const char *text = string_of(node);
 
 	return text != NULL && g_strv_contains(verbs, text);
@@ -159,8 +160,8 @@ static bool check_member(const char *where, const Member *members, guint count, 
 	return hvp_problem_set(error, HVP_PROBLEM_INVALID_ARGUMENT, "%san unknown member", where);
 }
 
-static bool check_members(const char *where, const Member *members, guint count,
-			  JsonObject *object, GError **error)
+static bool check_members(const char *where, const Member *members, guint count, JsonObject *object,
+			  GError **error)
 {
 	JsonObjectIter iter;
 	const char *name;
@@ -201,8 +202,7 @@ static bool check_request(JsonNode *root, GError **error)
 	JsonNode *options;
 
 	if (request == NULL)
-		return hvp_problem_set(error, HVP_PROBLEM_INVALID_ARGUMENT,
-				       "an object is wanted");
+		return hvp_problem_set(error, HVP_PROBLEM_INVALID_ARGUMENT, "an object is wanted");
 	if (!check_members("", request_members, G_N_ELEMENTS(request_members), request, error) ||
 	    !check_target(request, error))
 		return false;

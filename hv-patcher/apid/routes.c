@@ -142,8 +142,8 @@ static bool check_origin(const HvpHead *head, GError **error)
 	bool is_foreign = origin != NULL && (authority == NULL || host == NULL ||
 					     g_ascii_strcasecmp(authority + 3, host) != 0);
 
-	if (!is_foreign && (site == NULL || strcmp(site, "same-origin") == 0 ||
-			    strcmp(site, "none") == 0))
+	if (!is_foreign &&
+	    (site == NULL || strcmp(site, "same-origin") == 0 || strcmp(site, "none") == 0))
 		return true;
 	return hvp_problem_set(error, HVP_PROBLEM_FORBIDDEN,
 			       "a page of another origin may not ask for this");
@@ -159,8 +159,8 @@ static bool check_body(const HvpHead *head, const Route *route, GError **error)
 	if (route->consumes == NULL && head->body != HVP_BODY_NONE)
 		return hvp_problem_set(error, HVP_PROBLEM_INVALID_ARGUMENT,
 				       "no body is taken here");
-	if (route->consumes != NULL && !hvp_accept_is_type(head->headers[HVP_HEADER_CONTENT_TYPE],
-							   route->consumes))
+	if (route->consumes != NULL &&
+	    !hvp_accept_is_type(head->headers[HVP_HEADER_CONTENT_TYPE], route->consumes))
 		return hvp_problem_set(error, HVP_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
 				       "%s is taken here", route->consumes);
 	return true;
@@ -226,7 +226,7 @@ void hvp_routes_dispatch(HvpExchange *exchange)
 	}
 	exchange->query = hvp_query_parse(head->query, route->query, NULL);
 	if (route->produces != NULL)
-		exchange->type = g_strdup(hvp_accept_choose(head->headers[HVP_HEADER_ACCEPT],
-							    route->produces));
+		exchange->type = g_strdup(
+			hvp_accept_choose(head->headers[HVP_HEADER_ACCEPT], route->produces));
 	route->handle(exchange);
 }

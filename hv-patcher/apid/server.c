@@ -131,16 +131,16 @@ static char *address_of(GSocket *socket)
 	g_autoptr(GSocketAddress) address = g_socket_get_remote_address(socket, NULL);
 
 	return G_IS_INET_SOCKET_ADDRESS(address)
-		       ? g_inet_address_to_string(g_inet_socket_address_get_address(
-				 G_INET_SOCKET_ADDRESS(address)))
+		       ? g_inet_address_to_string(
+				 g_inet_socket_address_get_address(G_INET_SOCKET_ADDRESS(address)))
 		       : g_strdup("");
 }
 
 static void take_remote(HvpServer *self, GSocket *socket)
 {
 	g_autoptr(GSocketConnection) io = g_socket_connection_factory_create_connection(socket);
-	g_autoptr(GTlsConnection) tls = hvp_credentials_serve(self->credentials, G_IO_STREAM(io),
-							      NULL);
+	g_autoptr(GTlsConnection)
+		tls = hvp_credentials_serve(self->credentials, G_IO_STREAM(io), NULL);
 	g_autofree char *address = address_of(socket);
 	Handshake *handshake;
 
@@ -156,8 +156,8 @@ static void take_remote(HvpServer *self, GSocket *socket)
 	handshake->deadline_id = g_timeout_add_seconds(self->api.settings->head_seconds,
 						       handshake_passed, handshake);
 	handshake->tls = g_steal_pointer(&tls);
-	g_tls_connection_handshake_async(handshake->tls, G_PRIORITY_DEFAULT,
-					 handshake->cancellable, shook_hands, handshake);
+	g_tls_connection_handshake_async(handshake->tls, G_PRIORITY_DEFAULT, handshake->cancellable,
+					 shook_hands, handshake);
 }
 
 static void take(HvpListener *listener, GSocket *socket, void *data)

@@ -7,8 +7,8 @@
 typedef struct HvpServer HvpServer;
 
 /*
- * Opens the sockets of @settings, or takes those of systemd instead, and reads the certificates; all
- * that needs rights. PERMISSION, BUSY, NOT_FOUND, BAD_DATA, UNSUPPORTED.
+ * Opens the sockets of @settings, or takes those of systemd instead, and reads the certificates;
+ * all that needs rights. PERMISSION, BUSY, NOT_FOUND, BAD_DATA, UNSUPPORTED.
  */
 HvpServer *hvp_server_new(const HvpSettings *settings, GError **error);
 

@@ -9,8 +9,8 @@
 
 #define RESOURCES "/org/hvpatch/apid"
 /* Files of our own, and data from here; no frames, no inline code, nothing from elsewhere. */
-#define PAGE_POLICY                                                                                \
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "          \
+#define PAGE_POLICY                                                                       \
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " \
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 static char *health_text(const char *version)
@@ -78,17 +78,16 @@ static void got_metrics(GVariant *answer, const GError *problem, void *data)
 void hvp_service_metrics(HvpExchange *exchange)
 {
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "GetMetrics",
-		      g_variant_new("(s)", exchange->principal), "(s)", NULL, got_metrics,
-		      exchange);
+	hvp_core_call(exchange->api->core, "GetMetrics", g_variant_new("(s)", exchange->principal),
+		      "(s)", NULL, got_metrics, exchange);
 }
 
 static void answer_resource(HvpExchange *exchange, const char *path, const char *type)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(GError) problem = NULL;
-	g_autoptr(GBytes) bytes = g_resources_lookup_data(path, G_RESOURCE_LOOKUP_FLAGS_NONE,
-							  &error);
+	g_autoptr(GBytes)
+		bytes = g_resources_lookup_data(path, G_RESOURCE_LOOKUP_FLAGS_NONE, &error);
 
 	if (bytes != NULL) {
 		hvp_exchange_answer_tagged(exchange, type, bytes);
@@ -106,9 +105,8 @@ void hvp_service_openapi(HvpExchange *exchange)
 void hvp_service_page(HvpExchange *exchange)
 {
 	const char *path = hvp_exchange_head(exchange)->path;
-	g_autofree char *resource = g_strconcat(RESOURCES "/web",
-						strcmp(path, "/") == 0 ? "/index.html" : path,
-						NULL);
+	g_autofree char *resource = g_strconcat(
+		RESOURCES "/web", strcmp(path, "/") == 0 ? "/index.html" : path, NULL);
 	g_autofree char *type = g_strconcat(exchange->type, "; charset=utf-8", NULL);
 
 	hvp_exchange_set_header(exchange, "Content-Security-Policy", PAGE_POLICY);

@@ -272,6 +272,10 @@ class Core:
     def do_commit(self, identity):
         self.operations[identity]['cancellable'] = False
 
+    def do_release(self, identity):
+        """Lets the domain go, though the operation stays as it is."""
+        self.operations[identity]['domain'] = '00000000-0000-0000-0000-000000000000'
+
     def do_end(self, identity, state):
         self.end(self.operations[identity], state)
 

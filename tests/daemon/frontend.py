@@ -17,7 +17,8 @@ from contract import Contract
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 PATIENCE_SECONDS = 20
-BUS_CONFIGURATION = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+BUS_CONFIGURATION = '''<!DOCTYPE busconfig PUBLIC
+ "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="false"/>
@@ -200,17 +201,19 @@ class Bus:
 
 
 class FrontEnd:
-    """A bus, a core and hvpatch-apid in a folder of their own."""
+    """A bus, a core and hvpatch-apid in a folder of their own; or with BUS_ADDRESS where these are
+    somebody else's."""
 
-    def __init__(self, program, **settings):
+    def __init__(self, program, bus_address=None, **settings):
         self.program = program
         self.folder = tempfile.mkdtemp(prefix='hvpatch-api-')
         os.chmod(self.folder, 0o755)
         self.socket_path = os.path.join(self.folder, 'api.socket')
         self.settings = {'socket': self.socket_path, 'socket-mode': '0666', **settings}
         self.contract = Contract()
-        self.bus = Bus(self.folder)
-        self.core = FakeCore(self.bus.address)
+        self.bus = None if bus_address else Bus(self.folder)
+        self.bus_address = bus_address or self.bus.address
+        self.core = None if bus_address else FakeCore(self.bus_address)
         self.process = None
         self.log_path = os.path.join(self.folder, 'log')
         self.start()
@@ -231,7 +234,7 @@ class FrontEnd:
     def start(self, ready=True):
         with open(self.log_path, 'a') as log:
             self.process = subprocess.Popen(
-                [self.program, '--as-root', '--bus', self.bus.address, '--config',
+                [self.program, '--as-root', '--bus', self.bus_address, '--config',
                  self.configure()],
                 stdout=log, stderr=log, env={
                     **os.environ, 'G_MESSAGES_DEBUG': 'hvpatch',
@@ -307,6 +310,7 @@ class FrontEnd:
             if self.process is not None and self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-            self.core.stop()
-            self.bus.stop()
+            for helper in self.core, self.bus:
+                if helper is not None:
+                    helper.stop()
             shutil.rmtree(self.folder)

@@ -173,14 +173,16 @@ def case_H2_domain_outside_the_role_NOT_FOUND(front):
 def case_H2_tricks_with_paths_NOT_FOUND(front):
     tricks = [UUID.upper(), UUID + '/', UUID + '%0a', UUID[:-1], UUID + '0', UUID.replace('-', ''),
               '..', '%2e%2e', '../patches', '..%2fpatches', '%00', UUID + '%00', f'({UUID})',
-              f'./{UUID}', f'{UUID};x', f'%35{UUID[1:]}', 'web-01', '*', '-1', "'", 'urn:uuid:' + UUID]
+              f'./{UUID}', f'{UUID};x', f'%35{UUID[1:]}', 'web-01', '*', '-1', "'",
+              'urn:uuid:' + UUID]
     front.core.tell('calls')
     for trick in tricks:
         for path in f'/v1/domains/{trick}', f'/v1/operations/{trick}', f'/v1/patches/{trick}':
             expect(front.ask('GET', path), 404, 'NOT_FOUND')
         expect(front.ask('POST', f'/v1/domains/{trick}/operations', (), APPLY), 404)
     for path in f'//v1/domains/{UUID}', f'/v1//domains/{UUID}', f'/V1/domains/{UUID}', '/v1', \
-            f'/v1/domains/{UUID}/', '/v1/../v1/domains', '/v1/domains%2f' + UUID, '/%76%31/domains':
+            f'/v1/domains/{UUID}/', '/v1/../v1/domains', '/v1/domains%2f' + UUID, \
+            '/%76%31/domains':
         expect(front.ask('GET', path), 404, 'NOT_FOUND')
     assert front.core.tell('calls') == []
 
@@ -208,7 +210,8 @@ BAD_HEADS = (
     b'GET / HTTP/1.1\r\nHost : x\r\n\r\n', b'GET / HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n',
     b'GET / HTTP/1.1\r\n Host: x\r\n\r\n', b'GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n', b'GET / HTTP/1.1\r\nHost: x\r\na b: y\r\n\r\n',
-    b'GET / HTTP/1.1\r\nHost: x\r\na: \x00\r\n\r\n', b'GET / HTTP/1.1\r\nHost: x\r\na: b\rc\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: x\r\na: \x00\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: x\r\na: b\rc\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: x\r\na: b\nc: d\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: x\r\nAccept: \x7f\r\n\r\n',
     b'X' * 17 + b' / HTTP/1.1\r\nHost: x\r\n\r\n',
@@ -285,7 +288,8 @@ def case_H4_large_bodies_REFUSED(front):
 
 def case_H4_body_that_does_not_come_TIMED_OUT(front):
     for head in (request('POST', OPERATIONS, {**JSON, 'Content-Length': 10}) + b'{',
-                 request('POST', '/v1/patches', {**BYTES, 'Transfer-Encoding': 'chunked'}) + b'5\r\nx'):
+                 request('POST', '/v1/patches', {**BYTES, 'Transfer-Encoding': 'chunked'})
+                 + b'5\r\nx'):
         expect(front.send_raw(head), 408, 'TIMED_OUT')
     with front.client() as client:
         client.send(request('POST', OPERATIONS, {**JSON, 'Content-Length': 10}) + b'{')
@@ -321,16 +325,20 @@ def case_H4_compressed_bodies_REFUSED(front):
 def case_H4_hostile_json_REFUSED(front):
     before = front.rss_kib()
     verb = b'{"verb":"apply","patch":"' + DIGEST.encode() + b'"'
-    for text in (b'[' * 30000, b'{"a":' * 10000, b'[' * 5 + b']' * 5, b'{"options":{"accept":[[[]]]}}',
+    for text in (b'[' * 30000, b'{"a":' * 10000, b'[' * 5 + b']' * 5,
+                 b'{"options":{"accept":[[[]]]}}',
                  verb + b',"verb":"revert"}', verb + b',"options":{"prod":true,"prod":false}}',
                  verb + b',"\\u0076erb":"revert"}', verb + b',}', verb + b'}}', verb, verb + b'} x',
-                 verb + b'}/**/', b'//\n' + verb + b'}', b'\xef\xbb\xbf' + verb + b'}', b"{'verb':1}",
+                 verb + b'}/**/', b'//\n' + verb + b'}', b'\xef\xbb\xbf' + verb + b'}',
+                 b"{'verb':1}",
                  verb + b',"options":{"timeout":1e999}}', verb + b',"options":{"timeout":01}}',
                  verb + b',"options":{"timeout":' + b'9' * 400 + b'}}', b'', b'\0', b'nul', b'+1',
                  verb + b',"options":{"timeout":99999999999999999999}}', b'{"verb":"\\ud800"}',
                  verb + b',"options":{"timeout":NaN}}', verb + b',"options":{"timeout":-0.5}}',
-                 b'{"verb":"apply\\u0000"}', b'{"verb":"a\nb"}', b'"\xff"', b'[' + b'1,' * 30000 + b'1]',
-                 verb + b',"name":"\xc3\xa4"}', b'{"verb":["apply"]}', b'{"verb":{"verb":"apply"}}'):
+                 b'{"verb":"apply\\u0000"}', b'{"verb":"a\nb"}', b'"\xff"',
+                 b'[' + b'1,' * 30000 + b'1]',
+                 verb + b',"name":"\xc3\xa4"}', b'{"verb":["apply"]}',
+                 b'{"verb":{"verb":"apply"}}'):
         answer = front.ask('POST', OPERATIONS, JSON, text)
         expect(answer, 400, 'INVALID_ARGUMENT')
         assert len(answer.body) < 1000

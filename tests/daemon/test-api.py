@@ -220,7 +220,8 @@ def case_media_types_HEEDED(front):
 
 
 def case_page_MAY_LOAD_ITS_OWN_FILES_ALONE(front):
-    for path, kind in ('/', 'text/html'), ('/app.js', 'text/javascript'), ('/style.css', 'text/css'):
+    for path, kind in ('/', 'text/html'), ('/app.js', 'text/javascript'), \
+            ('/style.css', 'text/css'):
         answer = expect(front.ask('GET', path), 200)
         assert answer.headers['content-type'] == kind + '; charset=utf-8'
         policy = answer.headers['content-security-policy']
