@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The web page and the Python client over hvpatch-apid over hvpatchd, on libvirt's test driver with
-workers that do as they are told: test-web-daemon.py HVPATCH-APID. $HVPATCH_BUILD: where hvpatchd is.
-"""
+workers that do as they are told: test-web-daemon.py HVPATCH-APID; hvpatchd is in $HVPATCH_BUILD."""
 
 import os
 import subprocess
