@@ -32,6 +32,13 @@ bool hvp_query_is_sha256(const char *text)
 	return text[SHA256_LENGTH] == '\0';
 }
 
+bool hvp_query_is_script(const char *text)
+{
+	gsize stem = strspn(text, G_CSET_a_2_z "-");
+
+	return stem > 0 && strcmp(text + stem, ".js") == 0;
+}
+
 static bool is_plain(const char *text)
 {
 	return text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == '\0' &&

@@ -9,6 +9,8 @@
 bool hvp_query_is_uuid(const char *text);
 /* Whether @text is a SHA-256 in lower case. */
 bool hvp_query_is_sha256(const char *text);
+/* Whether @text is the name of a script of the page: letters and dashes, and .js behind them. */
+bool hvp_query_is_script(const char *text);
 
 /*
  * @query (may be NULL) as a table of names to values, all of which are among @names. Nothing is

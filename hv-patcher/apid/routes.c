@@ -12,7 +12,7 @@
 
 typedef struct {
 	const char *method;
-	const char *path; /* with one {uuid} or {sha256} */
+	const char *path; /* with one {uuid}, {sha256} or {script} */
 	void (*handle)(HvpExchange *exchange);
 	const char *const *produces; /* NULL: no body */
 	const char *consumes;	     /* NULL: no body is taken */
@@ -51,6 +51,7 @@ static const Route routes[] = {
 	{ "GET", "/metrics", hvp_service_metrics, metrics, NULL, no_query },
 	{ "GET", "/", hvp_service_page, html, NULL, no_query },
 	{ "GET", "/app.js", hvp_service_page, script, NULL, no_query },
+	{ "GET", "/part/{script}", hvp_service_page, script, NULL, no_query },
 	{ "GET", "/style.css", hvp_service_page, style, NULL, no_query },
 };
 
@@ -67,6 +68,8 @@ static bool fits(const char *pattern, const char *segment)
 		return hvp_query_is_uuid(segment);
 	if (strcmp(pattern, "{sha256}") == 0)
 		return hvp_query_is_sha256(segment);
+	if (strcmp(pattern, "{script}") == 0)
+		return hvp_query_is_script(segment);
 	return strcmp(pattern, segment) == 0;
 }
 

@@ -63,7 +63,8 @@ class File:
     @property
     def is_code(self):
         name = os.path.basename(self.path)
-        return (self.is_c or name.endswith(".py") or name in ("meson.build", "Kbuild", "Makefile")
+        return (self.is_c or name.endswith((".py", ".js", ".css"))
+                or name in ("meson.build", "Kbuild", "Makefile")
                 or name == "meson_options.txt" or self.text.startswith("#!"))
 
     @property
