@@ -34,9 +34,9 @@ bool hvp_query_is_sha256(const char *text)
 
 bool hvp_query_is_script(const char *text)
 {
-	gsize length = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+	gsize stem = strspn(text, G_CSET_a_2_z "-");
 
-	return length > 0 && strcmp(text + length, ".js") == 0;
+	return stem > 0 && strcmp(text + stem, ".js") == 0;
 }
 
 static bool is_plain(const char *text)

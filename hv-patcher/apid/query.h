@@ -9,7 +9,7 @@
 bool hvp_query_is_uuid(const char *text);
 /* Whether @text is a SHA-256 in lower case. */
 bool hvp_query_is_sha256(const char *text);
-/* Whether @text is a name of a script: small letters and ".js". */
+/* Whether @text is the name of a script of the page: letters and dashes, and .js behind them. */
 bool hvp_query_is_script(const char *text);
 
 /*

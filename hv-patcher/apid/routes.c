@@ -51,6 +51,7 @@ static const Route routes[] = {
 	{ "GET", "/metrics", hvp_service_metrics, metrics, NULL, no_query },
 	{ "GET", "/", hvp_service_page, html, NULL, no_query },
 	{ "GET", "/app.js", hvp_service_page, script, NULL, no_query },
+	{ "GET", "/part/{script}", hvp_service_page, script, NULL, no_query },
 	{ "GET", "/style.css", hvp_service_page, style, NULL, no_query },
 	{ "GET", "/part/{script}", hvp_service_page, script, NULL, no_query },
 };

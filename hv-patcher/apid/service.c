@@ -9,9 +9,10 @@
 
 #define RESOURCES "/org/hvpatch/apid"
 /* Files of our own, and data from here; no frames, no inline code, nothing from elsewhere. */
-#define PAGE_POLICY                                                                       \
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " \
-	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#define PAGE_POLICY                                                                         \
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "   \
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " \
+	"require-trusted-types-for 'script'; trusted-types 'none'"
 
 static char *health_text(const char *version)
 {

@@ -22,8 +22,26 @@ static const char *const core_keys[] = { "state",	    "uri",	 "workers",
 					 "max-stopped",	    "max-pause", "unsigned",
 					 "allow-downgrade", "drain",	 NULL };
 /* All but the user are the HTTP server's to read. */
-static const char *const api_keys[] = { "user", "socket",    "tcp", "cert",
-					"key",	"client-ca", "crl", NULL };
+static const char *const api_keys[] = { "user",
+					"socket",
+					"socket-mode",
+					"socket-group",
+					"tcp",
+					"cert",
+					"key",
+					"client-ca",
+					"crl",
+					"max-patch-size",
+					"max-connections",
+					"max-connections-per-principal",
+					"max-uploads",
+					"head-timeout",
+					"idle-timeout",
+					"body-timeout",
+					"stall-timeout",
+					"core-timeout",
+					"heartbeat",
+					NULL };
 static const char *const key_keys[] = { "minisign", "certificate", "not-after", NULL };
 static const char *const role_keys[] = { "principals", "verbs", "domains", NULL };
 

@@ -135,6 +135,7 @@ class Core:
     # --- the interface
 
     def ListDomains(self, principal):
+        self.demand(principal, 'view')
         return json.dumps([self.domain(number) for number, (_, name) in enumerate(DOMAINS)
                            if self.may(principal, 'view', name)]),
 
@@ -212,6 +213,7 @@ class Core:
         return json.dumps(self.seen_operation(principal, identity)),
 
     def ListOperations(self, principal, filter_text):
+        self.demand(principal, 'view')
         wanted = json.loads(filter_text)
         limit = wanted.pop('limit', 100)
         return json.dumps([

@@ -91,9 +91,8 @@ def case_H1_other_uid_SEES_NOTHING(front):
     upload(front)
     identity = start(front).json['id']
     with client_of(front, STRANGER) as client:
-        assert expect(client.ask('GET', '/v1/domains'), 200).json == []
-        assert expect(client.ask('GET', '/v1/operations'), 200).json == []
         for method, path, status in (
+                ('GET', '/v1/domains', 403), ('GET', '/v1/operations', 403),
                 ('GET', f'/v1/domains/{UUID}', 404), ('GET', f'/v1/operations/{identity}', 404),
                 ('POST', f'/v1/operations/{identity}/cancel', 404), ('GET', '/v1/patches', 403),
                 ('GET', f'/v1/patches/{DIGEST}', 403), ('DELETE', f'/v1/patches/{DIGEST}', 403),
@@ -375,7 +374,7 @@ def case_H5_connections_LIMITED_EACH_AND_ALL(front):
             clients.append(front.client())
         wait_for(lambda: expect_refusal(front), 'one too many is refused')
         with client_of(front, STRANGER) as other:
-            expect(other.ask('GET', '/v1/domains'), 200)
+            expect(other.ask('GET', '/v1/healthz'), 200)
     finally:
         for client in clients:
             client.close()

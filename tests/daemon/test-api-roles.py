@@ -222,7 +222,7 @@ def operation(verb, uuid=UUID):
 
 # Each verb: what is asked, and the status for each role in the order above.
 VERBS = {
-    'list-domains': (('GET', '/v1/domains', (), None), (200, 200, 200, 200, 200, 200)),
+    'list-domains': (('GET', '/v1/domains', (), None), (403, 200, 200, 200, 403, 200)),
     'view': (('GET', f'/v1/domains/{UUID}', (), None), (404, 200, 200, 200, 404, 200)),
     'view-other': (('GET', f'/v1/domains/{OTHER_UUID}', (), None),
                    (404, 200, 200, 404, 404, 200)),
@@ -234,7 +234,7 @@ VERBS = {
     'revert': (operation('revert'), (404, 403, 403, 202, 404, 202)),
     'replace': (operation('replace'), (404, 403, 403, 202, 404, 202)),
     'recover': (operation('recover'), (404, 403, 403, 202, 404, 202)),
-    'operations': (('GET', '/v1/operations', (), None), (200, 200, 200, 200, 200, 200)),
+    'operations': (('GET', '/v1/operations', (), None), (403, 200, 200, 200, 403, 200)),
     'operation': (('GET', '/v1/operations/{id}', (), None), (404, 200, 200, 200, 404, 200)),
     'cancel': (('POST', '/v1/operations/{id}/cancel', (), None), (404, 403, 403, 202, 404, 202)),
     'patches': (('GET', '/v1/patches', (), None), (403, 200, 200, 200, 403, 200)),
@@ -294,8 +294,6 @@ def check_table(remote, connect):
             answer = ask_cell(remote, connect, role, asked)
             if answer.status != status:
                 wrong.append((verb, role, answer.status, status))
-            if role == 'nobody' and verb in ('list-domains', 'operations'):
-                assert answer.json == [], verb
     assert not wrong, wrong
 
 
