@@ -53,7 +53,6 @@ static const Route routes[] = {
 	{ "GET", "/app.js", hvp_service_page, script, NULL, no_query },
 	{ "GET", "/part/{script}", hvp_service_page, script, NULL, no_query },
 	{ "GET", "/style.css", hvp_service_page, style, NULL, no_query },
-	{ "GET", "/part/{script}", hvp_service_page, script, NULL, no_query },
 };
 
 static guint64 max_patch_bytes;
