@@ -30,6 +30,7 @@ static HvpManifest *manifest_new(void)
 
 	self->standing = g_new0(char *, 1);
 	self->cves = g_new0(char *, 1);
+	self->serial = HVP_MANIFEST_NO_SERIAL;
 	return self;
 }
 
@@ -91,6 +92,18 @@ static bool read_kthreads(HvpManifest *self, JsonObject *object, const char *lab
 	       set_bad(label, error, reason->message);
 }
 
+static bool read_serial(HvpManifest *self, JsonObject *object, const char *label, GError **error)
+{
+	JsonNode *node = hvp_json_text_typed_member(object, "serial", G_TYPE_INT64);
+
+	if (!json_object_has_member(object, "serial"))
+		return true;
+	if (node == NULL || json_node_get_int(node) < 0)
+		return set_bad(label, error, "\"serial\" is no whole number from 0 on");
+	self->serial = json_node_get_int(node);
+	return true;
+}
+
 typedef struct {
 	const char *name;
 	guint max_count;
@@ -146,7 +159,7 @@ static bool read_lists(HvpManifest *self, JsonObject *object, const char *label,
 
 static bool check_members(JsonObject *object, const char *label, GError **error)
 {
-	static const char *const known[] = { "kthreads", "standing", "cves", NULL };
+	static const char *const known[] = { "kthreads", "standing", "cves", "serial", NULL };
 	g_autoptr(GList) members = json_object_get_members(object);
 
 	for (GList *member = members; member != NULL; member = member->next) {
@@ -184,7 +197,8 @@ HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char
 		return NULL;
 	object = json_node_get_object(root);
 	if (!check_members(object, label, error) || !read_lists(self, object, label, error) ||
-	    !read_kthreads(self, object, label, error))
+	    !read_kthreads(self, object, label, error) ||
+	    !read_serial(self, object, label, error))
 		return NULL;
 	return g_steal_pointer(&self);
 }

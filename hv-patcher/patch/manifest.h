@@ -6,9 +6,13 @@
  *
  *   { "kthreads": "any" | "refuse" | "parked" | "parked=PATTERN,...",
  *     "standing": [ "function" | "module:function", ... ],
- *     "cves": [ "CVE-2026-12345", ... ] }
+ *     "cves": [ "CVE-2026-12345", ... ],
+ *     "serial": 7 }
  *
- * All are optional. Standing are functions whose locals would outlive the switch in a thread
+ * All are optional. The serial number grows with each issue of a patch; who keeps patches for
+ * others refuses to go back.
+ *
+ * Standing are functions whose locals would outlive the switch in a thread
  * that never leaves them, such as the main loop that calls a replaced function.
  */
 #pragma once
@@ -24,6 +28,7 @@
 #define HVP_MANIFEST_MAX_CVES 64U
 #define HVP_MANIFEST_MAX_PATTERN_BYTES 63U
 #define HVP_MANIFEST_MAX_NAME_BYTES 255U
+#define HVP_MANIFEST_NO_SERIAL (-1)
 
 typedef enum {
 	HVP_KTHREADS_ANY,    /* their stacks alone decide */
@@ -37,6 +42,7 @@ typedef struct {
 	char **patterns; /* of PARKED: of names, with * and ?; NULL: none */
 	char **standing; /* "function" or "module:function"; never NULL */
 	char **cves;	 /* what the patch mends, for people; never NULL */
+	gint64 serial;	 /* HVP_MANIFEST_NO_SERIAL: it has none */
 } HvpManifest;
 
 /* Where the manifest of the module at @path lies, if there is one; the caller's. */

@@ -36,8 +36,12 @@ MAY_INCLUDE = {
     "document": LEFT_OF_CALL | {"agent", "call", "engine"},
     "follow": {"base", "patch", "vm"},
     "cli": LEFT_OF_CALL | {"agent", "call", "document", "engine", "rehearse", "doctor", "follow"},
+    # One operation in a process of its own, as the command line runs it.
     "worker": LEFT_OF_CALL | {"agent", "call", "document", "engine"},
-    "daemon": LEFT_OF_CALL | {"agent", "call", "engine"},
+    # The core leaves guests to its workers.
+    "daemon": {"base", "mem", "patch", "vm", "keeper", "agent", "engine", "follow"},
+    # Unprivileged, and a stranger to all but the daemon's D-Bus.
+    "apid": {"base"},
 }
 # They run elsewhere and share only message layouts with the host side.
 APART = {"guest-agent", "qemu-plugin"}
@@ -60,7 +64,8 @@ class File:
     @property
     def is_code(self):
         name = os.path.basename(self.path)
-        return (self.is_c or name.endswith(".py") or name in ("meson.build", "Kbuild", "Makefile")
+        return (self.is_c or name.endswith((".py", ".js", ".css"))
+                or name in ("meson.build", "Kbuild", "Makefile")
                 or name == "meson_options.txt" or self.text.startswith("#!"))
 
     @property

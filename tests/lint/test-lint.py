@@ -66,7 +66,9 @@ class RuleTest(unittest.TestCase):
                    "call": "base mem guest patch vm keeper call",
                    "engine": "base mem guest patch vm keeper agent call engine",
                    "cli": "base mem guest patch vm keeper agent call engine cli",
-                   "daemon": "base mem guest patch vm keeper agent call engine daemon"}
+                   "worker": "base mem guest patch vm keeper agent call engine worker",
+                   "daemon": "base mem patch vm keeper agent engine daemon",
+                   "apid": "base apid"}
         for room, targets in allowed.items():
             for target in allowed:
                 text = f'#include "{target}/x.h"\n'

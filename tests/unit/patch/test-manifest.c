@@ -14,7 +14,7 @@ static void test_read(void)
 	g_autoptr(GError) error = NULL;
 	g_autoptr(HvpManifest) manifest = parse("{\"kthreads\":\"parked=kworker/*,md?\","
 						"\"standing\":[\"md_thread\",\"raid1:raid1d\"],"
-						"\"cves\":[\"CVE-2026-12345\"]}",
+						"\"cves\":[\"CVE-2026-12345\"],\"serial\":7}",
 						&error);
 
 	g_assert_no_error(error);
@@ -27,6 +27,7 @@ static void test_read(void)
 	g_assert_null(manifest->standing[2]);
 	g_assert_cmpstr(manifest->cves[0], ==, "CVE-2026-12345");
 	g_assert_null(manifest->cves[1]);
+	g_assert_cmpint(manifest->serial, ==, 7);
 	g_assert_true(hvp_manifest_check(manifest, &error));
 }
 
@@ -78,6 +79,9 @@ static void test_malformed(void)
 		"[]",
 		"{",
 		"{\"kthread\":\"any\"}",
+		"{\"serial\":-1}",
+		"{\"serial\":\"7\"}",
+		"{\"serial\":1.5}",
 		"{\"kthreads\":\"any\",\"x\":1}",
 		"{\"kthreads\":7}",
 		"{\"kthreads\":null}",

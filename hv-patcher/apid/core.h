@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The core, hvpatchd, over D-Bus. It may be away, come back, hang, and say anything. */
+#pragma once
+
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+
+typedef struct HvpCore HvpCore;
+
+/* Of a call: @answer of the method's type, or else @problem (HVP_PROBLEM). Both stay the caller's.
+ */
+typedef void (*HvpCoreDone)(GVariant *answer, const GError *problem, void *data);
+
+/*
+ * Connects to the bus at @address, and again whenever that is lost. A call fails while there is no
+ * connection. An answer is waited for @timeout_seconds.
+ */
+HvpCore *hvp_core_new(const char *address, guint timeout_seconds);
+void hvp_core_free(HvpCore *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpCore, hvp_core_free)
+
+/*
+ * Calls @method with @arguments (floating) and @descriptors (may be NULL); the answer must be of
+ * @type. @done is called once, maybe before this returns.
+ */
+void hvp_core_call(HvpCore *self, const char *method, GVariant *arguments, const char *type,
+		   GUnixFDList *descriptors, HvpCoreDone done, void *data);
+
+/* The same of its properties: a{sv}. */
+void hvp_core_get_properties(HvpCore *self, HvpCoreDone done, void *data);
+
+/* @wake is called whenever there may be new events: the core says so, or has come anew. */
+void hvp_core_set_wake(HvpCore *self, void (*wake)(void *data), void *data);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whether a caller may do something: by the configuration's roles, and for those who call for
+ * themselves by being root, or by polkit's word. No answer is no.
+ */
+#pragma once
+
+#include "daemon/callers.h"
+#include "daemon/roles.h"
+
+typedef struct HvpAuthority HvpAuthority;
+
+typedef enum {
+	HVP_AUTHORITY_WITHOUT_POLKIT, /* on another bus than polkit's names are of another */
+	HVP_AUTHORITY_WITH_POLKIT,
+} HvpAuthorityKind;
+
+/* @roles are borrowed. */
+HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind);
+void hvp_authority_free(HvpAuthority *self);
+
+/* May be called from within hvp_authority_ask. */
+typedef void (*HvpAuthorityAnswer)(bool is_allowed, gpointer data);
+
+/* Whether @caller may do @verb to @domain (NULL: where none matters). @caller is not kept. */
+void hvp_authority_ask(HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,
+		       const HvpRolesDomain *domain, HvpAuthorityAnswer answer, gpointer data);
+
+/* Whether he may view all domains there are. */
+void hvp_authority_ask_view_all(HvpAuthority *self, const HvpCaller *caller,
+				HvpAuthorityAnswer answer, gpointer data);
+
+/* Whether his roles alone let him view @domain; NULL: any. */
+bool hvp_authority_roles_let_view(const HvpAuthority *self, const HvpCaller *caller,
+				  const HvpRolesDomain *domain);

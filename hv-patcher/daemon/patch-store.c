@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/patch-store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/files.h"
+#include "daemon/fields.h"
+#include "daemon/problem.h"
+#include "patch/patch.h"
+
+#define FOLDER "patches"
+#define MODULE_SUFFIX ".ko"
+#define DOCUMENT_SUFFIX ".json"
+#define SERIALS "serials"
+#define MANIFEST_FIELD "hvpatch"
+#define SHA256_CHARACTERS 64
+#define MAX_PATCHES 4096U
+#define MAX_UPLOADS 4U
+#define MAX_STORED_BYTES ((gint64)4 << 30)
+
+struct HvpPatchStore {
+	const HvpConfig *config;
+	const HvpKeyring *keyring;
+	char *folder;
+	GHashTable *patches; /* by sha256: HvpStoredPatch */
+	JsonObject *serials;
+	gint64 stored_bytes;
+	guint uploads; /* at work */
+	guint opens;   /* likewise */
+};
+
+/* One upload, or one use: what its thread gets and makes. */
+typedef struct {
+	const HvpKeyring *keyring;
+	char *path;	/* of an upload: the folder; of a use: the file */
+	char *expected; /* of a use: the hash */
+	int fd;
+	GBytes *signature;
+	char *principal;
+	HvpStoredPatch *made;
+} Work;
+
+static void stored_patch_free(HvpStoredPatch *self)
+{
+	if (self == NULL)
+		return;
+	g_free(self->sha256);
+	g_free(self->name);
+	g_clear_pointer(&self->document, json_node_unref);
+	g_clear_pointer(&self->manifest, json_node_unref);
+	g_clear_pointer(&self->signature, g_bytes_unref);
+	g_free(self);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpStoredPatch, stored_patch_free)
+
+static void work_free(gpointer data)
+{
+	Work *self = data;
+
+	if (self->fd >= 0)
+		close(self->fd);
+	g_free(self->path);
+	g_free(self->expected);
+	g_clear_pointer(&self->signature, g_bytes_unref);
+	g_free(self->principal);
+	stored_patch_free(self->made);
+	g_free(self);
+}
+
+bool hvp_patch_store_is_busy(const HvpPatchStore *self)
+{
+	return self->uploads > 0 || self->opens > 0;
+}
+
+bool hvp_patch_store_is_sha256(const char *text)
+{
+	return strlen(text) == SHA256_CHARACTERS &&
+	       strspn(text, "0123456789abcdef") == SHA256_CHARACTERS;
+}
+
+static char *path_of(const char *folder, const char *sha256, const char *suffix)
+{
+	g_autofree char *name = g_strconcat(sha256, suffix, NULL);
+
+	return g_build_filename(folder, name, NULL);
+}
+
+/* --- what is there --- */
+
+/* NULL, where the file is not one of ours. */
+static HvpStoredPatch *read_patch(const char *path, const char *sha256, GError **error)
+{
+	g_autoptr(JsonNode) file = hvp_files_read_json(path, error);
+	JsonObject *object = file ? json_node_get_object(file) : NULL;
+	JsonObject *document = object ? hvp_fields_get_object(object, "document") : NULL;
+	JsonNode *manifest = object ? json_object_get_member(object, "manifest") : NULL;
+	const char *signature = object ? hvp_fields_get_text(object, "signature") : NULL;
+	HvpStoredPatch *self;
+
+	if (file == NULL)
+		return NULL;
+	if (document == NULL || hvp_fields_get_text(document, "name") == NULL ||
+	    g_strcmp0(hvp_fields_get_text(document, "sha256"), sha256) != 0) {
+		hvp_error_set(error, HVP_ERROR_BAD_DATA, "%s: no patch's document", path);
+		return NULL;
+	}
+	self = g_new0(HvpStoredPatch, 1);
+	self->sha256 = g_strdup(sha256);
+	self->name = g_strdup(hvp_fields_get_text(document, "name"));
+	self->serial = hvp_fields_get_integer(document, "serial", HVP_MANIFEST_NO_SERIAL);
+	self->uploaded_usec = hvp_fields_parse_time(hvp_fields_get_text(document, "uploaded_at"));
+	self->size_bytes = hvp_fields_get_integer(document, "size", 0);
+	self->document = json_node_ref(json_object_get_member(object, "document"));
+	self->signature = g_bytes_new(signature, signature ? strlen(signature) : 0);
+	if (manifest != NULL && JSON_NODE_HOLDS_OBJECT(manifest))
+		self->manifest = json_node_ref(manifest);
+	return self;
+}
+
+static void insert(HvpPatchStore *self, HvpStoredPatch *patch)
+{
+	self->stored_bytes += patch->size_bytes;
+	g_hash_table_replace(self->patches, patch->sha256, patch);
+}
+
+/* One damaged file must not keep the daemon from all others. */
+static bool read_all(HvpPatchStore *self, GError **error)
+{
+	g_autoptr(GPtrArray) names = hvp_files_list(self->folder, DOCUMENT_SUFFIX, error);
+
+	for (guint i = 0; names != NULL && i < names->len; i++) {
+		const char *sha256 = g_ptr_array_index(names, i);
+		g_autofree char *path = path_of(self->folder, sha256, DOCUMENT_SUFFIX);
+		g_autoptr(GError) reason = NULL;
+		HvpStoredPatch *patch = read_patch(path, sha256, &reason);
+
+		if (patch != NULL)
+			insert(self, patch);
+		else
+			g_warning("%s", reason->message);
+	}
+	return names != NULL;
+}
+
+/* Without the highest numbers an old patch could come back: that is no reason to go on. */
+static bool read_serials(HvpPatchStore *self, GError **error)
+{
+	g_autofree char *path = g_build_filename(self->folder, SERIALS, NULL);
+	g_autoptr(GError) reason = NULL;
+	g_autoptr(JsonNode) node = hvp_files_read_json(path, &reason);
+	g_autoptr(GList) names = NULL;
+
+	self->serials = json_object_new();
+	if (node == NULL && g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
+		return true;
+	if (node == NULL) {
+		g_propagate_error(error, g_steal_pointer(&reason));
+		return false;
+	}
+	names = json_object_get_members(json_node_get_object(node));
+	for (GList *name = names; name != NULL; name = name->next)
+		json_object_set_int_member(self->serials, name->data,
+					   hvp_fields_get_integer(json_node_get_object(node),
+								  name->data,
+								  HVP_MANIFEST_NO_SERIAL));
+	return true;
+}
+
+HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, const HvpKeyring *keyring,
+				   GError **error)
+{
+	g_autoptr(HvpPatchStore) self = g_new0(HvpPatchStore, 1);
+
+	self->config = config;
+	self->keyring = keyring;
+	self->folder = g_build_filename(config->state_folder, FOLDER, NULL);
+	self->patches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
+					      (GDestroyNotify)stored_patch_free);
+	if (!hvp_files_make_folder(self->folder, error) || !read_all(self, error) ||
+	    !read_serials(self, error))
+		return NULL;
+	return g_steal_pointer(&self);
+}
+
+void hvp_patch_store_free(HvpPatchStore *self)
+{
+	if (self == NULL)
+		return;
+	g_hash_table_unref(self->patches);
+	g_clear_pointer(&self->serials, json_object_unref);
+	g_free(self->folder);
+	g_free(self);
+}
+
+const HvpStoredPatch *hvp_patch_store_find(const HvpPatchStore *self, const char *sha256,
+					   GError **error)
+{
+	const HvpStoredPatch *patch = g_hash_table_lookup(self->patches, sha256);
+
+	if (patch == NULL)
+		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "there is no such patch");
+	return patch;
+}
+
+static gint compare_age(gconstpointer a, gconstpointer b)
+{
+	const HvpStoredPatch *first = *(const HvpStoredPatch *const *)a;
+	const HvpStoredPatch *second = *(const HvpStoredPatch *const *)b;
+
+	if (first->uploaded_usec != second->uploaded_usec)
+		return first->uploaded_usec > second->uploaded_usec ? -1 : 1;
+	return strcmp(first->sha256, second->sha256);
+}
+
+GPtrArray *hvp_patch_store_list(const HvpPatchStore *self)
+{
+	GPtrArray *patches = g_ptr_array_new();
+	GHashTableIter iter;
+	gpointer patch;
+
+	g_hash_table_iter_init(&iter, self->patches);
+	while (g_hash_table_iter_next(&iter, NULL, &patch))
+		g_ptr_array_add(patches, patch);
+	g_ptr_array_sort(patches, compare_age);
+	return patches;
+}
+
+/* --- serial numbers --- */
+
+bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatch *patch,
+				  GError **error)
+{
+	gint64 highest = hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
+
+	return self->config->downgrade_allowed || patch->serial >= highest ||
+	       hvp_error_set(error, HVP_ERROR_CONFLICT,
+			     "serial number %" G_GINT64_FORMAT " of %s is below %" G_GINT64_FORMAT
+			     ", which was seen before",
+			     patch->serial, patch->name, highest);
+}
+
+/* Kept also when the patch itself is deleted. */
+static bool note_serial(HvpPatchStore *self, const HvpStoredPatch *patch, GError **error)
+{
+	g_autofree char *path = g_build_filename(self->folder, SERIALS, NULL);
+	g_autoptr(JsonNode) node = NULL;
+
+	if (patch->serial <=
+	    hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL))
+		return true;
+	json_object_set_int_member(self->serials, patch->name, patch->serial);
+	node = hvp_fields_node(json_object_ref(self->serials));
+	return hvp_files_write_json(path, node, error);
+}
+
+/* --- uploading: the thread's part --- */
+
+static HvpManifest *read_manifest(const HvpPatch *patch, JsonNode **ret_node, GError **error)
+{
+	const char *text = hvp_patch_modinfo(patch, MANIFEST_FIELD);
+	g_autoptr(HvpManifest) manifest = NULL;
+
+	*ret_node = NULL;
+	if (text == NULL)
+		return hvp_manifest_parse("{}", strlen("{}"), "manifest", error);
+	manifest = hvp_manifest_parse(text, strlen(text), "the patch's manifest", error);
+	if (manifest != NULL)
+		*ret_node = json_from_string(text, NULL);
+	return g_steal_pointer(&manifest);
+}
+
+/* Signature and manifest may both have one, but not two. */
+static bool merge_serials(gint64 vouched, gint64 declared, gint64 *ret_serial, GError **error)
+{
+	if (vouched != HVP_MANIFEST_NO_SERIAL && declared != HVP_MANIFEST_NO_SERIAL &&
+	    vouched != declared)
+		return hvp_error_set(error, HVP_ERROR_BAD_DATA,
+				     "the signature's serial number is not the manifest's");
+	*ret_serial = MAX(vouched, declared);
+	return true;
+}
+
+static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch,
+			       const HvpManifest *manifest, const HvpKeyringVerdict *verdict,
+			       const char *principal)
+{
+	JsonObject *object = json_object_new();
+	JsonArray *cves = json_array_new();
+
+	for (char **cve = manifest->cves; *cve != NULL; cve++)
+		json_array_add_string_element(cves, *cve);
+	json_object_set_int_member(object, "version", 1);
+	json_object_set_string_member(object, "sha256", self->sha256);
+	json_object_set_string_member(object, "name", self->name);
+	json_object_set_int_member(object, "size", (gint64)g_bytes_get_size(patch->bytes));
+	hvp_fields_set_time(object, "uploaded_at", self->uploaded_usec);
+	json_object_set_string_member(object, "principal", principal);
+	hvp_fields_set_text(object, "signed_by", verdict->key);
+	json_object_set_string_member(object, "signature", hvp_keyring_kind_name(verdict->kind));
+	json_object_set_string_member(object, "format", hvp_patch_format_name(patch->format));
+	json_object_set_int_member(object, "functions", patch->function_count);
+	json_object_set_array_member(object, "cves", cves);
+	if (self->serial == HVP_MANIFEST_NO_SERIAL)
+		json_object_set_null_member(object, "serial");
+	else
+		json_object_set_int_member(object, "serial", self->serial);
+	return hvp_fields_node(object);
+}
+
+static HvpStoredPatch *look_at(const Work *work, const HvpSealed *sealed,
+			       const HvpKeyringVerdict *verdict, GError **error)
+{
+	g_autoptr(HvpStoredPatch) made = g_new0(HvpStoredPatch, 1);
+	g_autoptr(HvpManifest) manifest = NULL;
+	g_autoptr(HvpPatch) patch = NULL;
+
+	patch = hvp_patch_open_bytes(sealed->bytes, "the patch", NULL, error);
+	manifest = patch ? read_manifest(patch, &made->manifest, error) : NULL;
+	if (manifest == NULL ||
+	    !merge_serials(verdict->serial, manifest->serial, &made->serial, error))
+		return NULL;
+	made->sha256 = g_strdup(sealed->sha256);
+	made->name = g_strdup(patch->name);
+	made->uploaded_usec = g_get_real_time();
+	made->size_bytes = (gint64)g_bytes_get_size(sealed->bytes);
+	made->signature = g_bytes_ref(work->signature);
+	made->document = make_document(made, patch, manifest, verdict, work->principal);
+	return g_steal_pointer(&made);
+}
+
+static bool upload(Work *work, GError **error)
+{
+	g_autoptr(HvpSealed) sealed = hvp_sealed_copy(work->fd, HVP_PATCH_MAX_FILE_BYTES, error);
+	g_autoptr(HvpStoredPatch) made = NULL;
+	g_autofree char *path = NULL;
+	HvpKeyringVerdict verdict;
+
+	if (sealed == NULL ||
+	    !hvp_keyring_verify(work->keyring, sealed->bytes, work->signature, &verdict, error))
+		return false;
+	made = look_at(work, sealed, &verdict, error);
+	path = path_of(work->path, sealed->sha256, MODULE_SUFFIX);
+	if (made == NULL || !hvp_files_write(path, g_bytes_get_data(sealed->bytes, NULL),
+					     g_bytes_get_size(sealed->bytes), error))
+		return false;
+	work->made = g_steal_pointer(&made);
+	return true;
+}
+
+static void run_upload(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+	GError *error = NULL;
+
+	(void)source;
+	(void)cancellable;
+	if (upload(data, &error))
+		g_task_return_boolean(task, TRUE);
+	else
+		g_task_return_error(task, error);
+}
+
+/* --- uploading: the main loop's part --- */
+
+void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, const char *principal,
+			    GAsyncReadyCallback ready, gpointer data)
+{
+	g_autoptr(GTask) task = g_task_new(NULL, NULL, ready, data);
+	Work *work = g_new0(Work, 1);
+
+	work->keyring = self->keyring;
+	work->path = g_strdup(self->folder);
+	work->fd = fd;
+	work->signature = g_bytes_ref(signature);
+	work->principal = g_strdup(principal);
+	g_task_set_task_data(task, work, work_free);
+	/* A file system that hangs holds its thread for as long. */
+	if (self->uploads >= MAX_UPLOADS) {
+		self->uploads++;
+		g_task_return_new_error(task, HVP_PROBLEM, HVP_PROBLEM_TOO_MANY,
+					"%u uploads are at work", MAX_UPLOADS);
+		return;
+	}
+	self->uploads++;
+	g_task_run_in_thread(task, run_upload);
+}
+
+static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
+{
+	g_autofree char *path = path_of(self->folder, patch->sha256, DOCUMENT_SUFFIX);
+	g_autofree char *signature = g_strndup(g_bytes_get_data(patch->signature, NULL),
+					       g_bytes_get_size(patch->signature));
+	g_autoptr(JsonNode) node = NULL;
+	JsonObject *object;
+
+	if (g_hash_table_size(self->patches) >= MAX_PATCHES)
+		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY, "%u patches are here already",
+				       MAX_PATCHES);
+	if (!hvp_patch_store_check_serial(self, patch, error) || !note_serial(self, patch, error))
+		return false;
+	object = json_object_new();
+	hvp_fields_set_node(object, "document", patch->document);
+	json_object_set_string_member(object, "signature", signature);
+	hvp_fields_set_node(object, "manifest", patch->manifest);
+	node = hvp_fields_node(object);
+	return hvp_files_write_json(path, node, error);
+}
+
+const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncResult *result,
+						    bool *ret_created, GError **error)
+{
+	Work *work = g_task_get_task_data(G_TASK(result));
+	HvpStoredPatch *patch;
+	const HvpStoredPatch *old;
+
+	self->uploads--;
+	if (!g_task_propagate_boolean(G_TASK(result), error))
+		return NULL;
+	old = g_hash_table_lookup(self->patches, work->made->sha256);
+	*ret_created = old == NULL;
+	if (old != NULL)
+		return old;
+	if (!keep(self, work->made, error)) {
+		g_autofree char *path = path_of(self->folder, work->made->sha256, MODULE_SUFFIX);
+
+		(void)unlink(path);
+		return NULL;
+	}
+	patch = g_steal_pointer(&work->made);
+	insert(self, patch);
+	return patch;
+}
+
+bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256, GError **error)
+{
+	g_autofree char *document = path_of(self->folder, sha256, DOCUMENT_SUFFIX);
+	g_autofree char *module = path_of(self->folder, sha256, MODULE_SUFFIX);
+	const HvpStoredPatch *patch = hvp_patch_store_find(self, sha256, error);
+
+	if (patch == NULL)
+		return false;
+	/* In this order: a module that no document names is of no use to anybody. */
+	if (unlink(document) != 0 && errno != ENOENT)
+		return hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", document);
+	(void)unlink(module);
+	self->stored_bytes -= patch->size_bytes;
+	g_hash_table_remove(self->patches, sha256);
+	return true;
+}
+
+/* --- using --- */
+
+static HvpSealed *open_again(const Work *work, GError **error)
+{
+	g_autoptr(HvpSealed) sealed = NULL;
+	HvpKeyringVerdict verdict;
+	int fd = open(work->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+
+	if (fd < 0) {
+		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", work->path);
+		return NULL;
+	}
+	sealed = hvp_sealed_copy(fd, HVP_PATCH_MAX_FILE_BYTES, error);
+	close(fd);
+	if (sealed == NULL)
+		return NULL;
+	if (strcmp(sealed->sha256, work->expected) != 0) {
+		hvp_error_set(error, HVP_ERROR_TAMPERED, "%s: its content is not what it was",
+			      work->path);
+		return NULL;
+	}
+	if (!hvp_keyring_verify(work->keyring, sealed->bytes, work->signature, &verdict, error))
+		return NULL;
+	return g_steal_pointer(&sealed);
+}
+
+static void run_open(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+	GError *error = NULL;
+	HvpSealed *sealed = open_again(data, &error);
+
+	(void)source;
+	(void)cancellable;
+	if (sealed != NULL)
+		g_task_return_pointer(task, sealed, (GDestroyNotify)hvp_sealed_free);
+	else
+		g_task_return_error(task, error);
+}
+
+void hvp_patch_store_open(HvpPatchStore *self, const HvpStoredPatch *patch,
+			  GAsyncReadyCallback ready, gpointer data)
+{
+	g_autoptr(GTask) task = g_task_new(NULL, NULL, ready, data);
+	Work *work = g_new0(Work, 1);
+
+	work->keyring = self->keyring;
+	work->path = path_of(self->folder, patch->sha256, MODULE_SUFFIX);
+	work->expected = g_strdup(patch->sha256);
+	work->fd = -1;
+	work->signature = g_bytes_ref(patch->signature);
+	g_task_set_task_data(task, work, work_free);
+	self->opens++;
+	g_task_run_in_thread(task, run_open);
+}
+
+HvpSealed *hvp_patch_store_open_finish(HvpPatchStore *self, GAsyncResult *result, GError **error)
+{
+	self->opens--;
+	return g_task_propagate_pointer(G_TASK(result), error);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The patches that were uploaded, by the SHA-256 of their file:
+ *
+ *   STATE/patches/SHA256.ko     the file
+ *   STATE/patches/SHA256.json   {"document", "signature", "manifest"}
+ *   STATE/patches/serials       {"NAME": the highest serial number that was seen}
+ *
+ * An upload is copied, hashed and verified once, in this order, before anything looks at what it
+ * is; each use copies, hashes and verifies again: files and keys can have changed since.
+ *
+ * The manifest of a patch is the field "hvpatch" of its modinfo, where whatever signs the module
+ * vouches for it as well.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+#include "daemon/keyring.h"
+#include "daemon/sealed.h"
+
+typedef struct {
+	char *sha256;
+	char *name;    /* of the module */
+	gint64 serial; /* HVP_MANIFEST_NO_SERIAL: none */
+	gint64 uploaded_usec;
+	gint64 size_bytes;
+	JsonNode *document;
+	JsonNode *manifest; /* NULL: it has none */
+	GBytes *signature;  /* detached; empty: none */
+} HvpStoredPatch;
+
+typedef struct HvpPatchStore HvpPatchStore;
+
+/* Reads what is there. @config and @keyring have to live as long. PERMISSION, FAULT. */
+HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, const HvpKeyring *keyring,
+				   GError **error);
+void hvp_patch_store_free(HvpPatchStore *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpPatchStore, hvp_patch_store_free)
+
+/* Whether a thread is still at it, with what it borrowed. */
+bool hvp_patch_store_is_busy(const HvpPatchStore *self);
+
+/* Whether @text has the form of an address. */
+bool hvp_patch_store_is_sha256(const char *text);
+
+/* Borrowed, until it is removed. NOT_FOUND. */
+const HvpStoredPatch *hvp_patch_store_find(const HvpPatchStore *self, const char *sha256,
+					   GError **error);
+
+/* Of all patches, borrowed, newest first; the caller's. */
+GPtrArray *hvp_patch_store_list(const HvpPatchStore *self);
+
+/* Takes @fd. */
+void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, const char *principal,
+			    GAsyncReadyCallback ready, gpointer data);
+
+/*
+ * The patch, borrowed; @ret_created: it was not there before. PERMISSION: its signature is not as
+ * it has to be. CONFLICT: it is older than one that was seen. TOO_LARGE, TOO_MANY. Errors of
+ * patch/patch.h.
+ */
+const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncResult *result,
+						    bool *ret_created, GError **error);
+
+bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256,
+			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Whether @patch is not older than one of its name that was seen. CONFLICT. */
+bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatch *patch,
+				  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Makes a copy that can be used. */
+void hvp_patch_store_open(HvpPatchStore *self, const HvpStoredPatch *patch,
+			  GAsyncReadyCallback ready, gpointer data);
+/* TAMPERED: the file is not what its name says. PERMISSION: its signature is not good any more. */
+HvpSealed *hvp_patch_store_open_finish(HvpPatchStore *self, GAsyncResult *result, GError **error);

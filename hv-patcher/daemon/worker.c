@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/json-text.h"
+#include "base/text.h"
+#include "daemon/fields.h"
+#include "vm/program.h"
+
+#define MAX_MESSAGE_BYTES (256U << 10)
+#define MAX_ATTACHED_BYTES (16U << 20)
+#define MAX_DEPTH 16
+#define MAX_VALUES 500000
+/* So that one worker cannot keep the loop from all others. */
+#define MESSAGES_A_TURN 16
+/* Progress comes a few times a second; who says more than this says too much. */
+#define MAX_MESSAGES 200000U
+/* Between the result and the end of the process. */
+#define FAREWELL_MSEC 5000U
+#define MAX_QUOTED_BYTES 1024U
+#define MAX_FILES 1024
+
+typedef struct {
+	JsonNode *result;
+	int exit_status;
+	char *code;
+	char *message;
+} Told;
+
+struct HvpWorker {
+	const HvpWorkerHandlers *handlers;
+	gpointer data;
+	GPid pid;				    /* 0: reaped */
+	int fd;					    /* -1: closed */
+	guint readable, reaped, deadline, farewell; /* sources; 0: none */
+	guint messages;
+	int wait_status;
+	bool has_told;
+	Told told;
+	HvpWorkerOutcome outcome; /* why it was ended, where has_told is false */
+	char *why;
+};
+
+static const HvpProgram program = { "hvpatch-worker", "HVPATCH_WORKER" };
+
+static void clear_source(guint *source)
+{
+	if (*source != 0)
+		g_source_remove(*source);
+	*source = 0;
+}
+
+static void close_socket(HvpWorker *self)
+{
+	clear_source(&self->readable);
+	if (self->fd >= 0)
+		close(self->fd);
+	self->fd = -1;
+}
+
+/* Of its group all: a keeper of its is in a session of its own, and has work to finish. */
+static void kill_group(HvpWorker *self)
+{
+	if (self->pid == 0)
+		return;
+	if (kill(-self->pid, SIGKILL) != 0)
+		(void)kill(self->pid, SIGKILL);
+}
+
+static void end_for(HvpWorker *self, HvpWorkerOutcome outcome, const char *why)
+{
+	if (self->why == NULL && !self->has_told) {
+		self->outcome = outcome;
+		self->why = g_strdup(why);
+	}
+	kill_group(self);
+	close_socket(self);
+}
+
+/* --- messages --- */
+
+static int take_descriptor(struct msghdr *header)
+{
+	int taken = -1;
+
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
+	     part = CMSG_NXTHDR(header, part)) {
+		gsize count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (gsize i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+			if (taken < 0)
+				taken = fd;
+			else
+				close(fd);
+		}
+	}
+	return taken;
+}
+
+/* What the socket has, with a NUL behind it: the length, 0 at its end, -1 as errno says. */
+static ssize_t receive(int fd, char *buffer, int *ret_fd)
+{
+	char control[CMSG_SPACE(sizeof(int) * 4)];
+	struct iovec piece = { buffer, MAX_MESSAGE_BYTES };
+	struct msghdr header = { .msg_iov = &piece,
+				 .msg_iovlen = 1,
+				 .msg_control = control,
+				 .msg_controllen = sizeof control };
+	ssize_t got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*ret_fd = -1;
+	if (got < 0)
+		return got;
+	*ret_fd = take_descriptor(&header);
+	if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+		errno = EMSGSIZE;
+		got = -1;
+	} else {
+		buffer[got] = '\0';
+	}
+	return got;
+}
+
+static JsonNode *parse(const char *text, gsize length_bytes)
+{
+	return hvp_json_text_parse_object(text, length_bytes, MAX_DEPTH, MAX_VALUES, "a message",
+					  NULL);
+}
+
+/* Sealed, or else it could change, or be cut off under us, while we read it. */
+static JsonNode *read_attached(int fd)
+{
+	const int needed = F_SEAL_SHRINK | F_SEAL_WRITE;
+	struct stat status;
+	int seals = fcntl(fd, F_GET_SEALS);
+	g_autofree char *text = NULL;
+
+	if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) != 0 ||
+	    status.st_size <= 0 || status.st_size > MAX_ATTACHED_BYTES)
+		return NULL;
+	text = g_malloc((gsize)status.st_size + 1);
+	if (pread(fd, text, (gsize)status.st_size, 0) != status.st_size)
+		return NULL;
+	text[status.st_size] = '\0';
+	return parse(text, (gsize)status.st_size);
+}
+
+static bool read_failure(HvpWorker *self, JsonObject *object)
+{
+	JsonObject *failure = hvp_fields_get_object(object, "error");
+	const char *code, *message;
+
+	if (failure == NULL)
+		return json_object_get_null_member(object, "error");
+	code = hvp_fields_get_text(failure, "code");
+	message = hvp_fields_get_text(failure, "message");
+	if (code == NULL || message == NULL || !hvp_text_is_name(code, MAX_QUOTED_BYTES))
+		return false;
+	self->told.code = g_strdup(code);
+	self->told.message = hvp_text_escape(message, HVP_TEXT_TERMINATED, MAX_QUOTED_BYTES);
+	return true;
+}
+
+static bool read_result(HvpWorker *self, JsonObject *object, int attached)
+{
+	JsonNode *result = json_object_get_member(object, "result");
+	JsonNode *is_attached = hvp_json_text_typed_member(object, "attached", G_TYPE_BOOLEAN);
+
+	self->told.exit_status = (int)hvp_fields_get_integer(object, "exit", 1);
+	if (!json_object_has_member(object, "error") || !read_failure(self, object))
+		return false;
+	if (is_attached != NULL && json_node_get_boolean(is_attached)) {
+		self->told.result = attached >= 0 ? read_attached(attached) : NULL;
+		return self->told.result != NULL;
+	}
+	if (JSON_NODE_HOLDS_OBJECT(result))
+		self->told.result = json_node_ref(result);
+	return JSON_NODE_HOLDS_OBJECT(result) || JSON_NODE_HOLDS_NULL(result);
+}
+
+static gboolean on_farewell(gpointer data)
+{
+	HvpWorker *self = data;
+
+	self->farewell = 0;
+	kill_group(self);
+	return G_SOURCE_REMOVE;
+}
+
+/* False: it is not what a worker says. */
+static bool take_message(HvpWorker *self, const char *text, gsize length_bytes, int attached)
+{
+	g_autoptr(JsonNode) root = parse(text, length_bytes);
+	JsonObject *object = root ? json_node_get_object(root) : NULL;
+	JsonObject *progress = object ? hvp_fields_get_object(object, "progress") : NULL;
+
+	if (object == NULL || self->has_told || ++self->messages > MAX_MESSAGES)
+		return false;
+	if (progress != NULL) {
+		self->handlers->progress(progress, self->data);
+		return true;
+	}
+	if (!json_object_has_member(object, "result") || !read_result(self, object, attached))
+		return false;
+	self->has_told = true;
+	self->farewell = g_timeout_add(FAREWELL_MSEC, on_farewell, self);
+	return true;
+}
+
+/* Takes one message. False: there is none now, or never will be. */
+static bool take_next(HvpWorker *self, char *buffer)
+{
+	int attached;
+	ssize_t got = receive(self->fd, buffer, &attached);
+	bool good = true;
+
+	if (got < 0 && errno == EINTR)
+		return true;
+	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return false;
+	if (got > 0)
+		good = take_message(self, buffer, (gsize)got, attached);
+	else if (got < 0)
+		good = false;
+	if (attached >= 0)
+		close(attached);
+	if (!good)
+		end_for(self, HVP_WORKER_GARBAGE, "the worker says what no worker says");
+	else if (got == 0)
+		close_socket(self);
+	return self->fd >= 0;
+}
+
+static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
+{
+	HvpWorker *self = data;
+	g_autofree char *buffer = g_malloc(MAX_MESSAGE_BYTES + 1);
+
+	(void)fd;
+	(void)condition;
+	for (guint i = 0; i < MESSAGES_A_TURN && take_next(self, buffer); i++)
+		;
+	if (self->fd >= 0)
+		return G_SOURCE_CONTINUE;
+	self->readable = 0;
+	return G_SOURCE_REMOVE;
+}
+
+/* --- its end --- */
+
+static char *describe_end(int status)
+{
+	if (WIFSIGNALED(status))
+		return g_strdup_printf("the worker was ended by signal %d", WTERMSIG(status));
+	return g_strdup_printf("the worker ended with status %d and no result",
+			       WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+}
+
+static void tell_end(HvpWorker *self)
+{
+	HvpWorkerEnd end = { .outcome = HVP_WORKER_DONE };
+
+	if (self->has_told) {
+		end.result = self->told.result;
+		end.exit_status = self->told.exit_status;
+		end.code = self->told.code;
+		end.message = self->told.message;
+	} else {
+		if (self->why == NULL) {
+			self->outcome = HVP_WORKER_CRASHED;
+			self->why = describe_end(self->wait_status);
+		}
+		end.outcome = self->outcome;
+		end.exit_status = 1;
+		end.code = "INTERNAL";
+		end.message = self->why;
+	}
+	self->handlers->ended(&end, self->data);
+}
+
+/* What it said last may still be in the socket. Others may hold the other end: no waiting. */
+static void on_reaped(GPid pid, gint status, gpointer data)
+{
+	HvpWorker *self = data;
+	g_autofree char *buffer = g_malloc(MAX_MESSAGE_BYTES + 1);
+
+	(void)pid;
+	self->reaped = 0;
+	kill_group(self);
+	self->pid = 0;
+	self->wait_status = status;
+	while (self->fd >= 0 && !self->has_told && take_next(self, buffer))
+		;
+	clear_source(&self->deadline);
+	clear_source(&self->farewell);
+	close_socket(self);
+	tell_end(self);
+}
+
+static gboolean on_deadline(gpointer data)
+{
+	HvpWorker *self = data;
+
+	self->deadline = 0;
+	end_for(self, HVP_WORKER_TIMED_OUT, "the worker did not come to an end in time");
+	return G_SOURCE_REMOVE;
+}
+
+/* --- its beginning --- */
+
+/*
+ * Between fork and exec. Its end comes with ours, whose operations it would do; the keeper, which
+ * can put a guest right, is in a session of its own and not our child.
+ */
+static void prepare_child(gpointer data)
+{
+	const pid_t *parent = data;
+	const struct rlimit no_core = { 0, 0 };
+	const struct rlimit files = { MAX_FILES, MAX_FILES };
+
+	if (setpgid(0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || getppid() != *parent)
+		_exit(127);
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static bool spawn(HvpWorker *self, int child_fd, GError **error)
+{
+	g_autofree char *path = hvp_program_find(&program, error);
+	const char *arguments[] = { path, NULL };
+	const int wanted = HVP_PROGRAM_FIRST_FD;
+	g_autoptr(GError) reason = NULL;
+	pid_t own = getpid();
+
+	if (path == NULL)
+		return false;
+	if (g_spawn_async_with_pipes_and_fds(NULL, arguments, NULL,
+					     G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
+					     prepare_child, &own, -1, -1, -1, &child_fd, &wanted, 1,
+					     &self->pid, NULL, NULL, NULL, &reason))
+		return true;
+	return hvp_error_set(error, HVP_ERROR_FAULT, "%s", reason->message);
+}
+
+static bool send_message(int fd, const char *text, int attached)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec piece = { (char *)text, strlen(text) };
+	struct msghdr header = { .msg_iov = &piece, .msg_iovlen = 1 };
+
+	if (attached >= 0) {
+		header.msg_control = control.bytes;
+		header.msg_controllen = sizeof control.bytes;
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof attached);
+		memcpy(CMSG_DATA(&control.header), &attached, sizeof attached);
+	}
+	return sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)strlen(text);
+}
+
+HvpWorker *hvp_worker_start(const char *job, int patch_fd, gint64 deadline_usec,
+			    const HvpWorkerHandlers *handlers, gpointer data, GError **error)
+{
+	HvpWorker *self = g_new0(HvpWorker, 1);
+	int fds[2];
+	bool started;
+
+	self->handlers = handlers;
+	self->data = data;
+	self->fd = -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
+		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "socketpair");
+		hvp_worker_free(self);
+		return NULL;
+	}
+	self->fd = fds[0];
+	started = spawn(self, fds[1], error);
+	close(fds[1]);
+	if (!started) {
+		hvp_worker_free(self);
+		return NULL;
+	}
+	self->reaped = g_child_watch_add(self->pid, on_reaped, self);
+	self->readable = g_unix_fd_add(self->fd, G_IO_IN | G_IO_HUP, on_readable, self);
+	self->deadline = g_timeout_add((guint)MIN(deadline_usec / 1000, (gint64)G_MAXINT),
+				       on_deadline, self);
+	/* Of one that is gone already the end tells. */
+	if (!send_message(self->fd, job, patch_fd))
+		end_for(self, HVP_WORKER_CRASHED, "the worker did not take its job");
+	return self;
+}
+
+void hvp_worker_cancel(HvpWorker *self)
+{
+	if (self->fd >= 0)
+		(void)send_message(self->fd, "{\"cancel\":true}", -1);
+}
+
+static void ignore_end(GPid pid, gint status, gpointer data)
+{
+	(void)pid;
+	(void)status;
+	(void)data;
+}
+
+void hvp_worker_free(HvpWorker *self)
+{
+	if (self == NULL)
+		return;
+	clear_source(&self->reaped);
+	clear_source(&self->deadline);
+	clear_source(&self->farewell);
+	close_socket(self);
+	if (self->pid != 0) {
+		kill_group(self);
+		g_child_watch_add(self->pid, ignore_end, NULL);
+	}
+	if (self->told.result != NULL)
+		json_node_unref(self->told.result);
+	g_free(self->told.code);
+	g_free(self->told.message);
+	g_free(self->why);
+	g_free(self);
+}

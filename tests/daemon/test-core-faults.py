@@ -1,0 +1,305 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of operations whose worker crashes, hangs or lies, and of all when hvpatchd ends.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+
+from core import HERE, Bus, Core, build_file, core_with, refused, switched, until
+
+sys.path.append(os.path.join(HERE, '..', 'vm'))
+from tap import Suite  # pylint: disable=wrong-import-position
+
+
+IMPATIENT = {'HVPATCH_GRACE_MSEC': '2500'}
+suite = Suite()
+
+
+def case(name, timeout=60.0):
+    return suite.case(name, guest=False, timeout=timeout)
+
+
+def is_alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+# --- workers that do not do what they should ---
+
+MISBEHAVIOUR = ('crash', 'hang', 'stop', 'flood', 'garbage', 'binary', 'huge', 'truncated', 'liar')
+
+
+def lost(core, how, verb='apply', **request):
+    """The end of an operation whose worker does that, and what the next one is like."""
+    core.script(verb, do=how)
+    ended = core.wait_end(core.start('web-1', verb, options={'timeout': 0}, **request))
+    core.script(verb)
+    again = core.wait_end(core.start('web-1', verb, **request))
+    assert again['state'] in ('applied', 'checked', 'reverted'), again
+    return ended
+
+
+@case('worker-lost-NOTHING-LEFT', timeout=120)
+def _():
+    with core_with(environment=IMPATIENT) as core:
+        sha256 = core.upload()
+        for count, how in enumerate(MISBEHAVIOUR, 1):
+            before = len(core.jobs('recover'))
+            ended = lost(core, how, patch=sha256)
+            assert (ended['state'], ended['error']['code']) == ('failed', 'INTERNAL'), (how, ended)
+            assert len(core.jobs('recover')) == before + 1, how
+            assert f'hvpatch_worker_crashes_total {count}\n' in core.metrics(), how
+        pids = [job['pid'] for job in core.jobs()]
+        until(lambda: not any(is_alive(pid) for pid in pids), 'end of all workers')
+
+
+@case('worker-lost-recovered-ROLLED-BACK')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('recover', result={'version': 1, 'recovered': True, 'done': 'rolled back'})
+        ended = lost(core, 'crash', patch=sha256)
+        assert (ended['state'], ended['error']['code']) == ('rolled-back', 'UNDONE'), ended
+        assert ended['result']['done'] == 'rolled back'
+        assert 'hvpatch_journal_recoveries_total 1\n' in core.metrics()
+
+
+@case('worker-lost-behind-the-switch-APPLIED')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('look', result=switched(sha256))
+        ended = lost(core, 'crash', patch=sha256)
+        assert (ended['state'], ended['error']) == ('applied', None), ended
+        ended = lost(core, 'crash', 'revert', name='synth')
+        assert ended['state'] == 'failed', ended
+        core.script('look')
+        assert lost(core, 'crash', 'revert', name='synth')['state'] == 'reverted'
+
+
+@case('worker-and-recovery-lost-NEEDS-OPERATOR')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('recover', do='crash')
+        ended = lost(core, 'crash', patch=sha256)
+        assert (ended['state'], ended['error']['code']) == ('needs-operator', 'INCONSISTENT')
+        assert len(core.jobs('recover')) == 2
+        core.script('recover', result=None, exit=7,
+                    error={'code': 'INCONSISTENT', 'message': 'half of it'})
+        assert lost(core, 'crash', patch=sha256)['state'] == 'needs-operator'
+        core.script('recover', result=None, exit=1,
+                    error={'code': 'VM_GONE', 'message': 'it has ended'})
+        assert lost(core, 'crash', patch=sha256)['state'] == 'failed'
+
+
+@case('recovery-busy-TRIED-AGAIN')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('recover', result=None, exit=4, error={'code': 'BUSY', 'message': 'a keeper'})
+        core.script('apply', do='crash')
+        operation = core.start('web-1', 'apply', patch=sha256)
+        until(lambda: len(core.jobs('recover')) == 2, 'second try')
+        assert not core.operation(operation)['cancellable']
+        core.script('recover')
+        assert core.wait_end(operation)['state'] == 'failed'
+
+
+@case('check-worker-lost-FAILED')
+def _():
+    with core_with() as core:
+        ended = lost(core, 'crash', 'check', patch=core.upload())
+        assert ended['state'] == 'failed' and not core.jobs('recover'), ended
+        assert 'signal 11' in ended['error']['detail']
+
+
+@case('worker-missing-FAILED')
+def _():
+    with core_with(environment={'HVPATCH_WORKER': '/nowhere/worker'}) as core:
+        ended = core.wait_end(core.start('web-1', 'apply', patch=core.upload()))
+        assert (ended['state'], ended['error']['code']) == ('failed', 'INTERNAL'), ended
+
+
+@case('long-result-ATTACHED')
+def _():
+    with core_with() as core:
+        blockers = [{'pid': number, 'function': f'f{number % 5}', 'stack': ['x' * 200]}
+                    for number in range(2000)]
+        core.script('apply', attached=True, exit=4, error={'code': 'BUSY', 'message': 'b'},
+                    result={'version': 1, 'result': 'busy', 'blockers': blockers})
+        ended = core.wait_end(core.start('web-1', 'apply', patch=core.upload()))
+        assert ended['state'] == 'failed' and ended['result']['shortened']
+        assert len(ended['result']['blockers']) == 50
+        assert 'hvpatch_blockers_total{function="f0"} 10' in core.metrics()
+
+
+@case('flooding-worker-OTHERS-unharmed')
+def _():
+    with core_with(domains=['web-1', 'db-1'], environment={'HVPATCH_GRACE_MSEC': '4000'}) as core:
+        sha256 = core.upload()
+        core.script('web-1.apply', do='flood')
+        flooding = core.start('web-1', 'apply', patch=sha256, options={'timeout': 0})
+        until(lambda: core.jobs('apply'), 'job')
+        slowest = 0.0
+        for _ in range(50):
+            begin = time.monotonic()
+            core.domains()
+            slowest = max(slowest, time.monotonic() - begin)
+        assert slowest < 0.5, slowest
+        assert core.wait_end(core.start('db-1', 'apply', patch=sha256))['state'] == 'applied'
+        assert core.wait_end(flooding)['state'] == 'failed'
+        told = [event for event in core.events()[0] if event['id'] == flooding['id']]
+        assert len(told) < 60, len(told)
+
+
+# --- the daemon's own end ---
+
+@case('core-killed-recovered-and-GOES-ON')
+def _():
+    with core_with(domains=['web-1', 'db-1', 'sql-1'], config='max-stopped=1\n') as core:
+        sha256 = core.upload()
+        core.script('apply', wait='go', progress=[{'state': 'switching', 'step': 'switching'}])
+        core.script('check', wait='go')
+        running = core.start('web-1', 'apply', patch=sha256)
+        waiting = core.start('db-1', 'apply', patch=sha256, key='k')
+        checking = core.start('sql-1', 'check', patch=sha256)
+        core.wait_state(running, 'switching')
+        until(lambda: core.jobs('check'), 'check')
+        newest = core.events()[2]
+        pids = [job['pid'] for job in core.jobs()]
+        core.kill()
+        until(lambda: not any(is_alive(pid) for pid in pids), 'end of the workers')
+        core.script('recover', result={'version': 1, 'recovered': True, 'done': 'rolled back'})
+        core.script('apply')
+        core.run()
+        assert core.wait_end(running)['state'] == 'rolled-back'
+        assert core.wait_end(waiting)['state'] == 'applied'
+        assert core.operation(checking)['state'] == 'failed'
+        assert not core.start('db-1', 'apply', patch=sha256, key='k')['created']
+        assert core.events()[1] > newest
+
+
+@case('killed-again-and-again-CONVERGES', timeout=120)
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('apply', wait='never')
+        core.script('recover', wait='never')
+        operation = core.start('web-1', 'apply', patch=sha256)
+        for count in range(1, 4):
+            until(lambda count=count: len(core.jobs('apply') + core.jobs('recover')) == count,
+                  'worker')
+            core.kill()
+            core.run()
+        core.kill()
+        core.script('recover')
+        core.run()
+        assert core.wait_end(operation)['state'] == 'failed'
+        assert len(core.jobs('apply')) == 1
+
+
+@case('SIGTERM-DRAINS')
+def _():
+    with core_with(domains=['web-1', 'db-1'], config='max-stopped=1\ndrain=30\n') as core:
+        sha256 = core.upload()
+        core.script('apply', wait='go')
+        running = core.start('web-1', 'apply', patch=sha256)
+        waiting = core.start('db-1', 'apply', patch=sha256)
+        until(lambda: core.jobs('apply'), 'job')
+        core.terminate()
+        until(lambda: not core.property('Ready'), 'drain')
+        assert refused('UNAVAILABLE', core.start, 'db-1', 'recover')['status'] == 503
+        assert core.operation(running)['state'] == 'checking'
+        core.go()
+        assert core.process.wait(timeout=10) == 0
+        core.run()
+        assert core.operation(running)['state'] == 'applied'
+        assert core.wait_end(waiting)['state'] == 'applied'
+
+
+@case('SIGTERM-twice-or-late-ENDS')
+def _():
+    with core_with(config='drain=1\n') as core:
+        core.script('apply', wait='never')
+        operation = core.start('web-1', 'apply', patch=core.upload())
+        until(lambda: core.jobs('apply'), 'job')
+        core.terminate()
+        assert core.process.wait(timeout=5) == 0
+        assert not is_alive(core.jobs('apply')[0]['pid'])
+        core.run()
+        assert core.wait_end(operation)['state'] == 'failed'
+        begin = time.monotonic()
+        core.terminate()
+        core.terminate()
+        assert core.process.wait(timeout=5) == 0 and time.monotonic() - begin < 1
+
+
+@case('systemd-NOTIFIED')
+def _():
+    with Bus() as bus, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        name = f'hvpatch-test-{os.getpid()}'
+        listener.bind('\0' + name)
+        listener.settimeout(10)
+        with Core(bus, environment={'NOTIFY_SOCKET': '@' + name,
+                                    'WATCHDOG_USEC': '200000'}) as core:
+            seen = b''
+            while b'READY=1' not in seen or b'WATCHDOG=1' not in seen:
+                seen += listener.recv(4096) + b'\n'
+            core.terminate()
+            while b'STOPPING=1' not in seen:
+                seen += listener.recv(4096) + b'\n'
+
+
+@case('second-daemon-CONFLICT')
+def _():
+    with core_with() as core, Bus() as other:
+        result = subprocess.run([build_file('hv-patcher', 'hvpatchd'), '--config', core.config],
+                                env={**os.environ, 'HVPATCH_BUS': other.address}, timeout=20,
+                                capture_output=True, text=True, check=False)
+        assert result.returncode == 5 and 'another hvpatchd' in result.stderr, result
+        result = subprocess.run([build_file('hv-patcher', 'hvpatchd'), '--config', core.config,
+                                 '--state', os.path.join(core.folder, 'other')],
+                                env={**os.environ, 'HVPATCH_BUS': core.bus.address}, timeout=20,
+                                capture_output=True, text=True, check=False)
+        assert result.returncode == 1 and 'org.hvpatch1' in result.stderr, result
+
+
+@case('damaged-state-OTHERS-seen')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        operation = core.wait_end(core.start('web-1', 'apply', patch=sha256))
+        core.kill()
+        folder = os.path.join(core.state, 'operations')
+        with open(os.path.join(folder, operation['id'] + '.json'), encoding='utf-8') as file:
+            text = file.read()
+        for name, content in ((str(uuid.uuid4()), text), (str(uuid.uuid4()), text[:100]),
+                              (str(uuid.uuid4()), ''), ('x', '{}')):
+            with open(os.path.join(folder, name + '.json'), 'w', encoding='utf-8') as file:
+                file.write(content)
+        with open(os.path.join(core.state, 'patches', 'f' * 64 + '.json'), 'wb') as file:
+            file.write(b'\0' * 10)
+        core.run()
+        assert [one['id'] for one in core.operations()] == [operation['id']]
+        assert len(json.loads(core.call('ListPatches', '')[0])) == 1
+
+
+@case('bus-gone-ENDS')
+def _():
+    with Bus() as bus, Core(bus) as core:
+        bus.process.kill()
+        assert core.process.wait(timeout=10) == 1
+
+
+if __name__ == '__main__':
+    suite.main()
