@@ -44,19 +44,35 @@ JsonBuilder *hvp_cli_json_new(void)
 	return json;
 }
 
-static void print_json(JsonBuilder *json, bool pretty)
+static void print_node(JsonNode *root, bool pretty)
 {
 	g_autoptr(JsonGenerator) generator = json_generator_new();
-	g_autoptr(JsonNode) root = NULL;
 	g_autofree char *text = NULL;
 
-	json_builder_end_object(json);
-	root = json_builder_get_root(json);
 	json_generator_set_root(generator, root);
 	json_generator_set_pretty(generator, pretty);
 	text = json_generator_to_data(generator, NULL);
 	printf("%s\n", text);
+}
+
+static void print_json(JsonBuilder *json, bool pretty)
+{
+	g_autoptr(JsonNode) root = NULL;
+
+	json_builder_end_object(json);
+	root = json_builder_get_root(json);
+	print_node(root, pretty);
 	g_object_unref(json);
+}
+
+void hvp_cli_json_print_node(JsonNode *root)
+{
+	print_node(root, isatty(STDOUT_FILENO));
+}
+
+void hvp_cli_json_print_node_line(JsonNode *root)
+{
+	print_node(root, false);
 }
 
 void hvp_cli_json_print(JsonBuilder *json)

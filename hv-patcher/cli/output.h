@@ -26,6 +26,10 @@ void hvp_cli_json_print(JsonBuilder *json);
 /* The same on one line, wherever it goes. */
 void hvp_cli_json_print_line(JsonBuilder *json);
 
+/* A document that is complete: with line breaks on a terminal, or on one line wherever it goes. */
+void hvp_cli_json_print_node(JsonNode *root);
+void hvp_cli_json_print_node_line(JsonNode *root);
+
 /* One member each. Text is escaped, NULL becomes null, as does an address of 0. */
 void hvp_cli_json_text(JsonBuilder *json, const char *name, const char *text);
 void hvp_cli_json_integer(JsonBuilder *json, const char *name, gint64 value);
