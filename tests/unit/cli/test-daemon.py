@@ -554,7 +554,8 @@ def recover_all(programs, journal, *options):
     script = ('mount -t tmpfs none /run && mkdir /run/hvpatch && printf "$2" > "$1" && '
               'shift 2 && "$@"')
     return subprocess.run(['unshare', '-m', 'sh', '-c', script, 'sh', f'/run/hvpatch/{journal}',
-                           '' if journal == 'empty' else 'x', programs[0], *options, 'recover', '--all'],
+                           '' if journal == 'empty' else 'x', programs[0], *options, 'recover',
+                           '--all'],
                           capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
