@@ -5,8 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
+
 #define SYSTEMD_RUNS "/run/systemd/system"
 #define TIMEOUT_MSEC 1000
+#define ARRIVAL_USEC (2 * G_USEC_PER_SEC)
+#define ARRIVAL_STEP_USEC (20 * 1000)
 /* Longer than a keeper needs to bring a guest home from the worst place. */
 #define STOP_USEC (120 * G_USEC_PER_SEC)
 
@@ -46,6 +50,12 @@ static GVariant *make_properties(pid_t keeper)
 	return g_variant_builder_end(&properties);
 }
 
+static bool is_absent(const GError *reason)
+{
+	return g_error_matches(reason, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER) ||
+	       g_error_matches(reason, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN);
+}
+
 bool hvp_scope_start(GDBusConnection *bus, pid_t keeper, GError **error)
 {
 	g_autofree char *name = g_strdup_printf("hvpatch-keeper-%d.scope", (int)keeper);
@@ -58,7 +68,28 @@ bool hvp_scope_start(GDBusConnection *bus, pid_t keeper, GError **error)
 		&reason);
 
 	return reply != NULL ||
-	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED, "%s: %s", name, reason->message);
+	       hvp_error_set(error, is_absent(reason) ? HVP_ERROR_NOT_FOUND : HVP_ERROR_UNSUPPORTED,
+			     "%s: %s", name, reason->message);
+}
+
+/* The same for one that is still on its way to the bus. */
+static bool start_scope(GDBusConnection *bus, pid_t keeper, GError **error)
+{
+	HvpDeadline deadline = hvp_deadline_in(ARRIVAL_USEC);
+
+	while (true) {
+		GError *reason = NULL;
+
+		if (hvp_scope_start(bus, keeper, &reason))
+			return true;
+		if (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND) ||
+		    hvp_deadline_passed(deadline)) {
+			g_propagate_error(error, reason);
+			return false;
+		}
+		g_error_free(reason);
+		g_usleep(ARRIVAL_STEP_USEC);
+	}
 }
 
 void hvp_scope_take(pid_t keeper)
@@ -75,6 +106,6 @@ void hvp_scope_take(pid_t keeper)
 	if (bus == NULL)
 		return;
 	g_dbus_connection_set_exit_on_close(bus, FALSE);
-	if (!hvp_scope_start(bus, keeper, &reason))
+	if (!start_scope(bus, keeper, &reason))
 		g_debug("the keeper has no scope of its own: %s", reason->message);
 }

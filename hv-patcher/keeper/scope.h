@@ -20,8 +20,11 @@
 /* The last to be killed but for those that may not be: as for sshd, udevd, journald. */
 #define HVP_SCOPE_OOM_SCORE (-900)
 
-/* For a keeper that was just started; no failure matters. Blocks up to a second. */
+/* For a keeper that was just started; no failure matters. Blocks up to three seconds. */
 void hvp_scope_take(pid_t keeper);
 
-/* Has systemd, reached by @bus, put @keeper into its scope. Any error. */
+/*
+ * Has systemd, reached by @bus, put @keeper into its scope. NOT_FOUND: it is not there, or not yet,
+ * as it comes to the bus a moment after that has started. UNSUPPORTED: it did not do it.
+ */
 bool hvp_scope_start(GDBusConnection *bus, pid_t keeper, GError **error) G_GNUC_WARN_UNUSED_RESULT;

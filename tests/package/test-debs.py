@@ -24,12 +24,11 @@ from cases import Skip, run_cases  # pylint: disable=wrong-import-position
 SCRIPT = os.path.join(ROOT, 'scripts', 'build-debs')
 BUILD_SECONDS, PATIENCE_SECONDS = 1500, 300
 ALWAYS = {'hvpatch', 'hvpatch-qemu-plugin'}
-# What lintian says that is meant: no release has closed a bug; the maintainer is whoever builds.
-MEANT = {'initial-upload-closes-no-bugs', 'bogus-mail-host-in-debian-changelog',
-         'bad-distribution-in-changes-file', 'no-copyright-file', 'mail-address-loops-or-bounces',
-         'maintainer-address-malformed', 'changelog-file-missing-in-native-package',
-         'no-changelog', 'embedded-library', 'statically-linked-binary',
-         'package-contains-documentation-outside-usr-share-doc', 'bogus-mail-host'}
+# What lintian says and is meant: the maintainer is whoever builds (DEBEMAIL); the agent is static for
+# guests of any release, has guest-agent.md, and udev starts its service.
+MEANT = re.compile('E: .*: bogus-mail-host|'
+                   '[EW]: hvpatch-agent: (no-manual-page|maintainer-script-calls-systemctl|'
+                   'statically-linked-binary|no-changelog) ')
 # Made and changed by dpkg and its triggers, and by sysusers: accounts stay, as Debian has it.
 NOT_OURS = ('/var/lib/dpkg', '/var/log', '/var/cache', '/etc/passwd', '/etc/group', '/etc/shadow',
             '/etc/gshadow', '/etc/ld.so.cache', '/var/lib/systemd', '/etc/.pwd.lock',
@@ -168,8 +167,8 @@ def case_lintian_has_nothing_new_to_say():
     need('lintian')
     said = subprocess.run(['lintian', '--allow-root', '--no-cfg', '--fail-on', 'none',
                            *packages().values()], capture_output=True, text=True, check=False)
-    tags = {line for line in said.stdout.splitlines() if line.startswith(('E:', 'W:'))
-            and line.split()[2] not in MEANT}
+    tags = {line for line in said.stdout.splitlines()
+            if line.startswith(('E:', 'W:')) and not MEANT.match(line)}
     assert not tags, tags
 
 
@@ -251,8 +250,9 @@ diff before after || true
                                                  '711 root /run/hvpatch'], said
     if 'python3-hvpatch' in packages():
         assert said['python'].startswith('/usr/lib/python3/'), said
-    left = [line for line in said['removed'].splitlines() if line[:1] in '<>'
-            and not line[2:].startswith(NOT_OURS)]
+    # What others do to this host meanwhile shows in its copy.
+    left = [line for line in said['removed'].splitlines() if line.startswith('> ')
+            and not line[2:].startswith(NOT_OURS) and not os.path.exists(line[2:])]
     assert not left, left
 
 

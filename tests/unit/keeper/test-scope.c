@@ -163,7 +163,7 @@ static void test_no_systemd(void)
 	if (!host_open(&host, false))
 		return;
 	g_assert_false(hvp_scope_start(host.tool, PID, &error));
-	g_assert_error(error, HVP_ERROR, HVP_ERROR_UNSUPPORTED);
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_NOT_FOUND);
 	host_close(&host);
 }
 
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/scope/request", test_request);
 	g_test_add_func("/scope/systemd-says-no-UNSUPPORTED", test_refused);
-	g_test_add_func("/scope/no-systemd-UNSUPPORTED", test_no_systemd);
+	g_test_add_func("/scope/no-systemd-NOT_FOUND", test_no_systemd);
 	g_test_add_func("/scope/oom-score", test_oom_score);
 	return g_test_run();
 }
