@@ -24,8 +24,8 @@ from cases import Skip, run_cases  # pylint: disable=wrong-import-position
 SCRIPT = os.path.join(ROOT, 'scripts', 'build-debs')
 BUILD_SECONDS, PATIENCE_SECONDS = 1500, 300
 ALWAYS = {'hvpatch', 'hvpatch-qemu-plugin'}
-# What lintian says and is meant: the maintainer is whoever builds (DEBEMAIL); the agent is static for
-# guests of any release, has guest-agent.md, and udev starts its service.
+# What lintian says and is meant: the maintainer is whoever builds (DEBEMAIL); the agent is static
+# for guests of any release, has guest-agent.md, and udev starts its service.
 MEANT = re.compile('E: .*: bogus-mail-host|'
                    '[EW]: hvpatch-agent: (no-manual-page|maintainer-script-calls-systemctl|'
                    'statically-linked-binary|no-changelog) ')
