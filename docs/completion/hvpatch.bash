@@ -52,7 +52,7 @@ _hvpatch() {
 		--pid) _hvpatch_words "$(pgrep 'qemu|cloud-hyperviso|firecracker' 2>/dev/null)" "$current" ;;
 		*)
 			if [[ $current == -* ]]; then
-				_hvpatch_words '--domain --connect --monitor --qmp --pid --core --agent --oracle --backend --trap --output --verbose --version --help' \
+				_hvpatch_words '--domain --connect --monitor --qmp --pid --core --agent --oracle --backend --trap --direct --output --verbose --version --help' \
 					"$current"
 			else
 				_hvpatch_words "$("$program" complete 2>/dev/null)" "$current"
@@ -63,7 +63,7 @@ _hvpatch() {
 	fi
 
 	case $previous in
-	--timeout | --max-pause | --pid | --workload-timeout | --rounds | --at-once | --vcpus | --memory)
+	--timeout | --max-pause | --pid | --workload-timeout | --rounds | --at-once | --vcpus | --memory | --since)
 		return
 		;;
 	--kernel | --initrd | --workload | --module | --html | --qemu | --plugin)
@@ -85,6 +85,7 @@ _hvpatch() {
 	fi
 	case $command in
 	check | apply | blocking | install | rehearse) _hvpatch_files "$current" ;;
+	operations) _hvpatch_words "$("$program" complete ids 2>/dev/null)" "$current" ;;
 	uninstall)
 		_hvpatch_words "$("$program" "${connect[@]}" "${vm[@]}" complete installed 2>/dev/null)" \
 			"$current"

@@ -4,6 +4,7 @@
 #include "cli/note.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/remote-show.h"
 #include "cli/result.h"
 
 static bool parse(HvpCli *cli, char **arguments, HvpCliLimits *limits, HvpOptions *options,
@@ -72,6 +73,12 @@ bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
 		return false;
 	options.manifest = manifest = open_manifest(path, kthreads, &reason);
 	patch = manifest ? hvp_patch_open(path, &reason) : NULL;
+	if (patch != NULL && hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "apply",
+									   .patch = patch,
+									   .path = path,
+									   .options = &options,
+									   .progress = &progress }))
+		return true;
 	if (patch != NULL)
 		result = run(cli, patch, &options, &target, &reason);
 	hvp_cli_progress_end(&progress);

@@ -2,6 +2,7 @@
 #include "engine/check.h"
 
 #include "cli/options.h"
+#include "cli/remote-show.h"
 #include "cli/show.h"
 #include "document/check-document.h"
 
@@ -62,11 +63,21 @@ static void show_table(const HvpPatch *patch, const HvpCheck *check, const GErro
 
 static bool run(HvpCli *cli, const char *path, const HvpOptions *options, GError **error)
 {
+	HvpCliProgress progress = hvp_cli_progress_begin();
 	g_autoptr(HvpPatch) patch = hvp_patch_open(path, error);
-	g_autoptr(HvpTarget) target = patch ? hvp_cli_open(cli, error) : NULL;
+	g_autoptr(HvpTarget) target = NULL;
 	g_autoptr(HvpCheck) check = NULL;
 	g_autoptr(GError) verdict = NULL;
 
+	if (patch == NULL)
+		return false;
+	if (hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "check",
+							  .patch = patch,
+							  .path = path,
+							  .options = options,
+							  .progress = &progress }))
+		return true;
+	target = hvp_cli_open(cli, error);
 	if (target == NULL)
 		return false;
 	check = hvp_check_run(target, patch, options, error);

@@ -34,6 +34,7 @@ typedef struct {
 	HvpKeeperTrapKind trap_kind;
 	HvpCliOutput output;
 	gboolean verbose;
+	gboolean direct; /* without hvpatchd, whether it runs or not */
 	bool listing; /* for completion: name the command's options instead of running it */
 	const HvpCliCommand *command; /* NULL until it is known */
 	int exit_status;	      /* of a command that ends without an error */
@@ -75,6 +76,9 @@ bool hvp_cli_install(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_install_remove(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_watch(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_domains(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_operations(HvpCli *cli, char **arguments, GError **error);
+bool hvp_cli_events(HvpCli *cli, char **arguments, GError **error);
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error);
 
 /*

@@ -8,7 +8,10 @@
  *   complete applied    what revert takes; nothing where there is no VM at hand
  *   complete installed  what uninstall takes
  *   complete domains    running domains of libvirt; nothing where there is none
+ *   complete ids        of hvpatchd's operations; nothing where it does not run
  */
+#include "cli/answer.h"
+#include "cli/bus.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "engine/check.h"
@@ -78,6 +81,25 @@ static bool list_domains(const HvpCli *cli)
 	return true;
 }
 
+static bool list_ids(void)
+{
+	g_autoptr(HvpBus) bus = hvp_bus_open();
+	g_autoptr(JsonNode)
+		list = bus ? hvp_bus_get(bus, "ListOperations", g_variant_new("(s)", ""), NULL)
+			   : NULL;
+	JsonArray *operations = list != NULL && JSON_NODE_HOLDS_ARRAY(list)
+					? json_node_get_array(list)
+					: NULL;
+
+	for (guint i = 0; operations != NULL && i < json_array_get_length(operations); i++) {
+		const char *id = hvp_answer_text(hvp_answer_object_at(operations, i), "id");
+		g_autofree char *escaped = hvp_cli_output_escape(id);
+
+		printf("%s\n", escaped);
+	}
+	return true;
+}
+
 bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 {
 	const HvpCliCommand *command;
@@ -92,6 +114,8 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 		return list_installed(cli);
 	if (strcmp(arguments[1], "domains") == 0)
 		return list_domains(cli);
+	if (strcmp(arguments[1], "ids") == 0)
+		return list_ids();
 	command = hvp_cli_find_command(arguments[1]);
 	if (command == NULL || command->run == hvp_cli_complete)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,

@@ -40,6 +40,12 @@ const HvpCliCommand hvp_cli_commands[] = {
 	  hvp_cli_doctor, false },
 	{ "rehearse", "PATCH", "Tries a patch out in a throw-away guest and reports.",
 	  hvp_cli_rehearse, false },
+	{ "domains", NULL, "Lists the domains that hvpatchd knows, as it last saw them.",
+	  hvp_cli_domains, false },
+	{ "operations", "[ID]", "Lists hvpatchd's operations, or shows or follows one.",
+	  hvp_cli_operations, false },
+	{ "events", NULL, "Tells what hvpatchd tells: operations, domains, patches.",
+	  hvp_cli_events, false },
 	{ NULL },
 };
 

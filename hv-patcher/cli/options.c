@@ -249,6 +249,8 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text.trap,
 		  "how to catch a guest thread: auto, breakpoint, spin", "KIND" },
 		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text.output, "table or json", "FORMAT" },
+		{ "direct", 0, 0, G_OPTION_ARG_NONE, &cli->direct,
+		  "do it here, also where hvpatchd runs", NULL },
 		{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &cli->verbose, "say more, on stderr",
 		  NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &text.version, "print the version", NULL },

@@ -39,6 +39,11 @@ void hvp_cli_json_print_node(JsonNode *node)
 	print_json(node, isatty(STDOUT_FILENO));
 }
 
+void hvp_cli_json_print_node_line(JsonNode *node)
+{
+	print_json(node, false);
+}
+
 void hvp_cli_json_print(JsonBuilder *json)
 {
 	hvp_cli_json_print_node(hvp_json_end(json));
@@ -46,7 +51,7 @@ void hvp_cli_json_print(JsonBuilder *json)
 
 void hvp_cli_json_print_line(JsonBuilder *json)
 {
-	print_json(hvp_json_end(json), false);
+	hvp_cli_json_print_node_line(hvp_json_end(json));
 }
 
 struct libscols_table *hvp_cli_table_new(const HvpCliColumn *columns)

@@ -27,6 +27,9 @@ void hvp_cli_json_print_node(JsonNode *node);
 /* The same on one line, wherever it goes. */
 void hvp_cli_json_print_line(JsonBuilder *json);
 
+/* A complete document (taken) on one line wherever it goes. */
+void hvp_cli_json_print_node_line(JsonNode *node);
+
 /* A column; SCOLS_FL_RIGHT for numbers. */
 typedef struct {
 	const char *name;

@@ -3,6 +3,8 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/recover-all.h"
+#include "cli/remote-show.h"
 #include "document/recovery-document.h"
 #include "engine/transaction.h"
 
@@ -16,6 +18,29 @@ static void show(const HvpCli *cli, const char *done)
 		printf("%s\n", done[0] ? escaped : "nothing to recover");
 }
 
+char *hvp_cli_recover_one(HvpTarget *target, HvpOptions *options, GError **error)
+{
+	g_autoptr(HvpRecovery) recovery = NULL;
+	bool ok = hvp_transaction_recover(target, options, &recovery, error);
+
+	hvp_cli_progress_end(options->progress_data);
+	if (!ok)
+		return NULL;
+	return recovery ? hvp_recovery_describe(recovery) : g_strdup("");
+}
+
+static bool recover(HvpCli *cli, HvpOptions *options, GError **error)
+{
+	g_autoptr(HvpTarget) target = hvp_cli_open(cli, error);
+	g_autofree char *done = target ? hvp_cli_recover_one(target, options, error) : NULL;
+
+	if (done == NULL)
+		return false;
+	show(cli, done);
+	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
+	return true;
+}
+
 bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error)
 {
 	HvpCliProgress progress = hvp_cli_progress_begin();
@@ -23,23 +48,20 @@ bool hvp_cli_recover(HvpCli *cli, char **arguments, GError **error)
 			       .max_pause_usec = HVP_DEFAULT_MAX_PAUSE_USEC,
 			       .progress = hvp_cli_progress_show,
 			       .progress_data = &progress };
-	GOptionEntry entries[] = { { NULL } };
-	g_autoptr(HvpTarget) target = NULL;
-	g_autoptr(HvpRecovery) recovery = NULL;
-	g_autofree char *done = NULL;
-	bool ok;
+	gboolean all = FALSE;
+	GOptionEntry entries[] = {
+		{ "all", 0, 0, G_OPTION_ARG_NONE, &all,
+		  "every domain of which something is left; never by hvpatchd", NULL },
+		{ NULL },
+	};
 
 	if (!hvp_cli_options_parse(cli, arguments, entries, NULL, error))
 		return false;
-	target = hvp_cli_open(cli, error);
-	if (target == NULL)
-		return false;
-	ok = hvp_transaction_recover(target, &options, &recovery, error);
-	hvp_cli_progress_end(&progress);
-	if (!ok)
-		return false;
-	done = recovery ? hvp_recovery_describe(recovery) : g_strdup("");
-	show(cli, done);
-	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
-	return true;
+	if (all)
+		return hvp_recover_all(cli, &options, error);
+	if (hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "recover",
+							  .options = &options,
+							  .progress = &progress }))
+		return true;
+	return recover(cli, &options, error);
 }

@@ -4,6 +4,7 @@
 #include "cli/note.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/remote-show.h"
 #include "cli/result.h"
 
 static HvpResult *run(HvpCli *cli, const char *name, const HvpOptions *options,
@@ -38,6 +39,11 @@ bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error)
 	if (!hvp_cli_options_parse(cli, arguments, entries, &name, error) ||
 	    !hvp_cli_limits_read(&limits, &options, error))
 		return false;
+	if (hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "revert",
+							  .name = name,
+							  .options = &options,
+							  .progress = &progress }))
+		return true;
 	result = run(cli, name, &options, &target, &reason);
 	hvp_cli_progress_end(&progress);
 	hvp_cli_result_show(cli, "revert", target, result, reason);

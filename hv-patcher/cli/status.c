@@ -3,6 +3,7 @@
 
 #include "cli/note.h"
 #include "cli/options.h"
+#include "cli/remote-show.h"
 #include "cli/show.h"
 #include "document/status-document.h"
 
@@ -75,6 +76,8 @@ bool hvp_cli_status(HvpCli *cli, char **arguments, GError **error)
 
 	if (!hvp_cli_options_parse(cli, arguments, entries, NULL, error))
 		return false;
+	if (hvp_remote_show_status(cli))
+		return true;
 	target = hvp_cli_open(cli, error);
 	if (target == NULL)
 		return false;

@@ -44,7 +44,8 @@ static bool is_linked(int fd)
 	return false;
 }
 
-static bool is_dead(const char *name)
+/* Whether @name is a journal's; *@ret_alive: whether its process still runs. */
+static bool parse_name(const char *name, pid_t *ret_pid, bool *ret_alive)
 {
 	guint64 started, alive_since;
 	char *end;
@@ -53,8 +54,37 @@ static bool is_dead(const char *name)
 	if (*end != '-' || pid > G_MAXINT32)
 		return false;
 	started = g_ascii_strtoull(end + 1, &end, 10);
-	return strcmp(end, SUFFIX) == 0 &&
-	       !(hvp_access_read_start_time((pid_t)pid, &alive_since) && alive_since == started);
+	*ret_pid = (pid_t)pid;
+	*ret_alive = hvp_access_read_start_time((pid_t)pid, &alive_since) && alive_since == started;
+	return strcmp(end, SUFFIX) == 0;
+}
+
+static bool is_dead(const char *name)
+{
+	bool alive;
+	pid_t pid;
+
+	return parse_name(name, &pid, &alive) && !alive;
+}
+
+GArray *hvp_journal_list_open(const char *where)
+{
+	g_autofree char *folder = where ? g_strdup(where) : hvp_journal_folder();
+	g_autoptr(GDir) files = g_dir_open(folder, 0, NULL);
+	GArray *open = g_array_new(FALSE, FALSE, sizeof(pid_t));
+	const char *name;
+
+	while (files != NULL && (name = g_dir_read_name(files)) != NULL) {
+		g_autofree char *path = g_build_filename(folder, name, NULL);
+		struct stat status;
+		bool alive;
+		pid_t pid;
+
+		if (parse_name(name, &pid, &alive) && alive && lstat(path, &status) == 0 &&
+		    status.st_size > 0)
+			g_array_append_val(open, pid);
+	}
+	return open;
 }
 
 /* Journals of VMs that are no more, and that say of nothing that it is left to do. */

@@ -50,6 +50,13 @@ HvpJournalState *hvp_journal_state_new_attached(void);
 char *hvp_journal_folder(void);
 
 /*
+ * The processes, pid_t, that run and whose journal in folder @where (NULL: where all journals are)
+ * is not at its end: something is left of an operation there, or one goes on. The array is the
+ * caller's; an empty one where nothing can be read.
+ */
+GArray *hvp_journal_list_open(const char *where);
+
+/*
  * Opens and locks the journal of @machine in folder @where (NULL: where all journals are). BUSY:
  * another hvpatch, or its keeper, works on it.
  */

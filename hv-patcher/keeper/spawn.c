@@ -6,11 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "keeper/scope.h"
 #include "keeper/wire.h"
 #include "vm/helper.h"
 #include "vm/program.h"
 
-static const HvpProgram keeper_program = { "hvpatch-keeper", "HVPATCH_KEEPER" };
+static const HvpProgram keeper_program = { "hvpatch-keeper", "HVPATCH_KEEPER", hvp_scope_take };
 
 G_STATIC_ASSERT(HVP_WIRE_TOOL_FD == HVP_PROGRAM_FIRST_FD);
 G_STATIC_ASSERT(HVP_WIRE_FIRST_OTHER_FD == HVP_PROGRAM_FIRST_FD + 3);

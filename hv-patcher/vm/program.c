@@ -70,11 +70,14 @@ static void reset_signals(void)
 }
 
 /* Between fork and exec: only what is safe in a signal handler. */
-static void become(const char *file, char **arguments, const int *fds, guint fd_count)
+static void become(const char *file, char **arguments, const int *fds, guint fd_count, int pid_fd)
 {
+	pid_t pid;
+
 	setsid();
-	if (fork() != 0)
-		_exit(0);
+	pid = fork();
+	if (pid != 0)
+		_exit(write(pid_fd, &pid, sizeof pid) == sizeof pid ? 0 : 1);
 	reset_signals();
 	if (place_descriptors(fds, fd_count) && detach_streams() &&
 	    close_range(HVP_PROGRAM_FIRST_FD + fd_count, ~0U, 0) == 0)
@@ -94,22 +97,39 @@ static char **make_arguments(const HvpProgram *program, const char *const *argum
 	return (char **)g_ptr_array_free(all, FALSE);
 }
 
+/* By what the process in between wrote to the pipe, whose other end @pid_fd (taken) is. */
+static void tell_started(const HvpProgram *program, int pid_fd)
+{
+	pid_t pid = -1;
+
+	if (read(pid_fd, &pid, sizeof pid) == sizeof pid && pid > 0 && program->started != NULL)
+		program->started(pid);
+	close(pid_fd);
+}
+
 bool hvp_program_start(const HvpProgram *program, const char *const *arguments, const int *fds,
 		       guint fd_count, GError **error)
 {
 	g_autofree char *file = hvp_program_find(program, error);
 	g_autofree char **all = make_arguments(program, arguments);
+	int pid_ends[2];
 	pid_t child;
 
 	g_return_val_if_fail(fd_count <= HVP_PROGRAM_MAX_FDS, false);
 	if (file == NULL)
 		return false;
+	if (pipe2(pid_ends, O_CLOEXEC) != 0)
+		return hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "pipe");
 	child = fork();
 	if (child == 0)
-		become(file, all, fds, fd_count);
-	if (child < 0)
+		become(file, all, fds, fd_count, pid_ends[1]);
+	close(pid_ends[1]);
+	if (child < 0) {
+		close(pid_ends[0]);
 		return hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "fork");
+	}
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
+	tell_started(program, pid_ends[0]);
 	return true;
 }

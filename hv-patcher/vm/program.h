@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -21,6 +22,7 @@
 typedef struct {
 	const char *name;
 	const char *variable; /* of the environment: another file to run as it */
+	void (*started)(pid_t pid); /* told of each that was started, here; may be NULL */
 } HvpProgram;
 
 /* Which file @program is; the caller's. NOT_FOUND. */

@@ -20,7 +20,8 @@ def run_cases(functions, *arguments):
             print(f'ok {number} {name}', flush=True)
         except Skip as reason:
             print(f'ok {number} {name} # SKIP {reason}', flush=True)
-        except (AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
+        except (AssertionError, LookupError, OSError, ValueError,
+                subprocess.SubprocessError) as error:
             failed += 1
             print(f'not ok {number} {name}', flush=True)
             for line in repr(error).split('\\n'):
