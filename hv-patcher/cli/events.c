@@ -58,7 +58,8 @@ static void show(Reader *self, JsonArray *events)
 			continue;
 		self->since = MAX(self->since, (guint64)hvp_answer_integer(event, "seq"));
 		if (self->cli->output == HVP_CLI_JSON)
-			hvp_cli_json_print_node_line(json_node_ref(json_array_get_element(events, i)));
+			hvp_cli_json_print_node_line(
+				json_node_ref(json_array_get_element(events, i)));
 		else
 			show_line(event);
 	}
