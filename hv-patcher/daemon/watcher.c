@@ -3,7 +3,7 @@
 
 #include "vm/libvirt-events.h"
 
-#define WAIT_USEC (60 * G_USEC_PER_SEC)
+#define MEND_USEC G_USEC_PER_SEC
 #define RETRY_USEC (5 * G_USEC_PER_SEC)
 
 typedef struct {
@@ -107,17 +107,14 @@ static HvpLibvirtEvents *begin(Watcher *self)
 	}
 }
 
+/* Events come by way of the main loop; what blocks, connecting, is done here. */
 static gpointer run(gpointer data)
 {
 	HvpLibvirtEvents *events = begin(data);
 
 	while (events != NULL) {
-		g_autoptr(GError) error = NULL;
-
-		if (hvp_libvirt_events_wait(events, hvp_deadline_in(WAIT_USEC), &error))
-			continue;
-		g_warning("%s", error->message);
-		g_usleep(RETRY_USEC);
+		g_usleep(MEND_USEC);
+		hvp_libvirt_events_mend(events);
 	}
 	return NULL;
 }

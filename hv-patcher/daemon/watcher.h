@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What happens to domains, told in the main loop: libvirt's events have a loop of their own, in a
- * thread that lives as long as the process. There can be one only.
+ * What happens to domains, told in the main loop. A thread that lives as long as the process keeps
+ * the connection that tells it. There can be one only.
  */
 #pragma once
 

@@ -233,11 +233,16 @@ const char *hvp_libvirt_events_get_uri(const HvpLibvirtEvents *self)
 	return self->own_uri;
 }
 
-bool hvp_libvirt_events_wait(HvpLibvirtEvents *self, HvpDeadline deadline, GError **error)
+void hvp_libvirt_events_mend(HvpLibvirtEvents *self)
 {
 	drop_lost(self);
 	if (self->libvirt == NULL && hvp_deadline_passed(self->reconnect_at))
 		reconnect(self);
+}
+
+bool hvp_libvirt_events_wait(HvpLibvirtEvents *self, HvpDeadline deadline, GError **error)
+{
+	hvp_libvirt_events_mend(self);
 	if (self->libvirt == NULL)
 		deadline = hvp_deadline_min(deadline, self->reconnect_at);
 	virEventUpdateTimeout(self->timer, hvp_deadline_left_msec(deadline));

@@ -40,6 +40,14 @@ const char *hvp_libvirt_events_get_uri(const HvpLibvirtEvents *self);
 bool hvp_libvirt_events_wait(HvpLibvirtEvents *self, HvpDeadline deadline,
 			     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/*
+ * For processes whose main loop is GLib's: libvirt's own is in GLib's default context (since
+ * libvirt 6.1), so that things are told there, and nobody may wait as above. Mends the connection,
+ * where it is lost; to be called every second or so, by one thread, which may block as long as
+ * connecting does. What it tells is told in that thread.
+ */
+void hvp_libvirt_events_mend(HvpLibvirtEvents *self);
+
 /* Connects at once, if there is no connection; else tells all running domains as SEEN. */
 void hvp_libvirt_events_look_again(HvpLibvirtEvents *self);
 

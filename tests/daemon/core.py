@@ -26,6 +26,7 @@ gi.require_version('Gio', '2.0')
 from gi.repository import Gio, GLib  # pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.realpath(__file__))
+SCRIPTED = os.path.join(HERE, 'scripted-worker.py')
 NAME, PATH, INTERFACE = 'org.hvpatch1', '/org/hvpatch1', 'org.hvpatch1.Manager'
 ENDS = ('applied', 'checked', 'reverted', 'recovered', 'failed', 'rolled-back', 'needs-operator',
         'cancelled')
@@ -117,7 +118,7 @@ class Core:
     """hvpatchd, and the one who calls it."""
 
     def __init__(self, bus, *, domains=('web-1',), stopped=(), config='', uri=None, roles=ADMIN,
-                 system_bus=False, environment=None):
+                 system_bus=False, environment=None, worker=SCRIPTED):
         self.bus = bus
         self.folder = tempfile.mkdtemp(prefix='hvpatch-core-')
         os.chmod(self.folder, 0o755)
@@ -127,6 +128,7 @@ class Core:
         self.names = list(domains) + list(stopped)
         self.system_bus = system_bus
         self.environment = environment or {}
+        self.worker = worker
         self._write_domains(domains, stopped)
         self.uri = uri or f'test://{self.folder}/node.xml'
         self._write_config(config, roles)
@@ -169,7 +171,7 @@ class Core:
 
     def run(self, wait=True):
         environment = {**os.environ, 'HVPATCH_BUS': self.bus.address,
-                       'HVPATCH_WORKER': os.path.join(HERE, 'scripted-worker.py'),
+                       'HVPATCH_WORKER': self.worker,
                        'HVPATCH_TEST_SCRIPT': self.scripts, **self.environment}
         environment.pop('DBUS_SYSTEM_BUS_ADDRESS', None)
         if self.system_bus:

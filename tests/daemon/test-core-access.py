@@ -18,7 +18,7 @@ gi.require_version('Gio', '2.0')
 from gi.repository import Gio, GLib  # pylint: disable=wrong-import-position,wrong-import-order
 
 sys.path.append(os.path.join(HERE, '..', 'vm'))
-from tap import Suite  # pylint: disable=wrong-import-position
+from tap import Skip, Suite  # pylint: disable=wrong-import-position
 
 
 # Nobody: a bus wants to know its users' names.
@@ -27,7 +27,14 @@ suite = Suite()
 
 
 def case(name, timeout=60.0):
-    return suite.case(name, guest=False, timeout=timeout)
+    """Who is nobody else cannot call as somebody else."""
+    def register(function):
+        def run():
+            if os.geteuid() != 0:
+                raise Skip('needs root')
+            function()
+        return suite.case(name, guest=False, timeout=timeout)(run)
+    return register
 
 
 # --- who may ---
