@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 
@@ -227,7 +228,13 @@ def case_page_MAY_LOAD_ITS_OWN_FILES_ALONE(front):
         policy = answer.headers['content-security-policy']
         assert "default-src 'none'" in policy and 'unsafe' not in policy
         assert answer.headers['x-content-type-options'] == 'nosniff'
-    for path in '/web/index.html', '/index.html', '/openapi.json', '//', '/app.js/', '/../etc':
+    parts = re.findall(r"'\./(part/[a-z-]+\.js)'", front.ask('GET', '/app.js').body.decode())
+    for part in parts:
+        assert expect(front.ask('GET', '/' + part), 200).headers['content-type'].startswith(
+            'text/javascript')
+    assert parts
+    for path in '/part/nowhere.js', '/part/', '/part/../app.js', '/part/dom.js/', '/part/Dom.js', \
+            '/web/index.html', '/index.html', '/openapi.json', '//', '/app.js/', '/../etc':
         expect(front.ask('GET', path), 404, 'NOT_FOUND')
 
 
