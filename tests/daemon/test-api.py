@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
 import time
 
-from frontend import FrontEnd, request
-from cases import Skip, run_cases
+from frontend import Client, FrontEnd, request
+from cases import run_cases
 
 UUID = '5c5c1b3e-8f0a-4b43-9f0b-0c6f1f2a9d11'
 OTHER_UUID = '1b7d6a52-3a7f-4c8a-a3ee-5a9a0c7e6b22'
@@ -389,6 +391,55 @@ def case_metrics_OF_BOTH(front):
     assert 'hvpatch_operations_total' in text and 'hvpatch_api_connections 1' in text
     names = [line.split()[2] for line in text.splitlines() if line.startswith('# TYPE')]
     assert len(names) == len(set(names)), names
+
+
+# --- systemd
+
+def run_activated(front, listener, notify_path):
+    """The program with LISTENER as systemd passes it."""
+    path = os.path.join(front.folder, 'activated.conf')
+    with open(path, 'w') as stream:
+        stream.write('[api]\nsocket=/nonexistent/socket\n')
+
+    def pass_listener():
+        os.dup2(listener.fileno(), 3)
+
+    return subprocess.Popen(
+        ['/bin/sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh', front.program, '--as-root', '--bus',
+         front.bus.address, '--config', path],
+        env={**os.environ, 'LISTEN_FDS': '1', 'NOTIFY_SOCKET': notify_path,
+             'WATCHDOG_USEC': '200000'},
+        preexec_fn=pass_listener, pass_fds=(3, listener.fileno()), stderr=subprocess.PIPE)
+
+
+def case_socket_of_systemd_SERVED(front):
+    path = os.path.join(front.folder, 'activated')
+    with socket.socket(socket.AF_UNIX) as listener, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        listener.bind(path)
+        listener.listen()
+        manager.bind(path + '.notify')
+        manager.settimeout(20)
+        process = run_activated(front, listener, path + '.notify')
+        try:
+            assert manager.recv(100) == b'READY=1'
+            assert manager.recv(100) == b'WATCHDOG=1'
+            with socket.socket(socket.AF_UNIX) as plain:
+                plain.connect(path)
+                expect(Client(plain).ask('GET', '/'), 200)
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        assert process.returncode == 0 and os.path.exists(path)
+
+
+def case_socket_of_a_network_without_certificates_REFUSED(front):
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        process = run_activated(front, listener, '/nonexistent')
+        words = process.communicate(timeout=20)[1]
+        assert process.returncode == 1 and b'only with cert' in words, words
 
 
 def main(program, wanted):

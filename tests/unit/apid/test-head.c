@@ -62,8 +62,8 @@ static void test_refused(void)
 		"GET / HTTP/1.1\r\n\r\n",
 		"GET / HTTP/1.1\nHost: h\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost:\r\nHost: h\r\n\r\n",
-		"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
-		"Content-Length: 1\r\n\r\n",
+		("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
+		 "Content-Length: 1\r\n\r\n"),
 		"GET / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n",

@@ -82,8 +82,8 @@ static void test_refused(void)
 		"1 2",
 		"/**/1",
 		"1//",
-		"\xef\xbb\xbf"
-		"1",
+		("\xef\xbb\xbf"
+		 "1"),
 		"\"\xff\"",
 		"NaN",
 		"Infinity",
