@@ -24,7 +24,7 @@ suite = Suite('6.12')
 
 # vm/helper.h
 (MONITOR, KEEPER, JOURNAL, MAPS, MEMORY, PAGEMAP, MAPPING, AGENT, ORACLE, START_TIME, THREAD_GROUP,
- USERFAULTFD, NO_JOB, VCPUS) = range(1, 15)
+ USERFAULTFD, JOBS, NO_JOB, VCPUS) = range(1, 16)
 WITH_MONITOR, SCRATCH = 1, 2
 REQUEST = struct.Struct('=IIQ')
 ANSWER = struct.Struct('=IIQI2048s512s4x')
@@ -139,6 +139,8 @@ def _(guest):
             broker.refuses(PERMISSION, START_TIME, pid)
             broker.refuses(NOT_FOUND, THREAD_GROUP, pid)
         broker.ask(NO_JOB)
+        # It is no domain: nobody is there to tell.
+        broker.refuses(UNSUPPORTED, JOBS)
         assert broker.ask(USERFAULTFD)[0] == 0
 
 
@@ -309,7 +311,7 @@ def _(guest):
 @suite.case('unknown-questions-and-descriptors-REFUSED')
 def _(guest):
     with broker_of(guest) as broker:
-        for question in (0, 15, 16, 255, 2**31, 2**32 - 1):
+        for question in (0, VCPUS + 1, VCPUS + 2, 255, 2**31, 2**32 - 1):
             broker.refuses(INVALID_ARGUMENT, question)
         before = len(os.listdir(f'/proc/{broker.process.pid}/fd'))
         null = os.open('/dev/null', os.O_RDONLY)
