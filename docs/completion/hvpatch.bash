@@ -42,7 +42,7 @@ _hvpatch() {
 		case $previous in
 		--qmp | --core | --agent | --oracle) _hvpatch_files "$current" ;;
 		--domain | -d)
-			_hvpatch_words "$("$program" "${connect[@]}" complete domains 2>/dev/null)" \
+			_hvpatch_words "$("$program" "${connect[@]}" complete running 2>/dev/null)" \
 				"$current"
 			;;
 		--connect | -c) _hvpatch_words 'qemu:///system qemu:///session' "$current" ;;

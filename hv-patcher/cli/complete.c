@@ -7,7 +7,7 @@
  *   complete accept     what --accept takes
  *   complete applied    what revert takes; nothing where there is no VM at hand
  *   complete installed  what uninstall takes
- *   complete domains    running domains of libvirt; nothing where there is none
+ *   complete running    running domains of libvirt; nothing where there is none
  *   complete ids        of hvpatchd's operations; nothing where it does not run
  */
 #include "cli/answer.h"
@@ -112,7 +112,7 @@ bool hvp_cli_complete(HvpCli *cli, char **arguments, GError **error)
 		return list_applied(cli);
 	if (strcmp(arguments[1], "installed") == 0)
 		return list_installed(cli);
-	if (strcmp(arguments[1], "domains") == 0)
+	if (strcmp(arguments[1], "running") == 0)
 		return list_domains(cli);
 	if (strcmp(arguments[1], "ids") == 0)
 		return list_ids();

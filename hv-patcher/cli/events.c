@@ -100,8 +100,8 @@ static bool read_some(Reader *self, guint *ret_count, GError **error)
 	tell_gap(self, oldest, self->newest);
 	*ret_count = json_array_get_length(json_node_get_array(events));
 	show(self, json_node_get_array(events));
-	/* Those that this user may not see are passed over. */
-	if (*ret_count < AT_A_TIME)
+	/* Those that this user may not see are passed over; the daemon may give fewer at a time. */
+	if (*ret_count == 0)
 		self->since = MAX(self->since, self->newest);
 	return true;
 }
@@ -115,9 +115,9 @@ static bool run(Reader *self, bool follows, GError **error)
 			return false;
 		if (fflush(stdout) != 0)
 			return true;
-		if (count < AT_A_TIME && follows)
+		if (count == 0 && follows)
 			g_usleep(FOLLOW_USEC);
-	} while (follows || count == AT_A_TIME);
+	} while (follows || count > 0);
 	return true;
 }
 

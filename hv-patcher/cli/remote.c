@@ -28,6 +28,7 @@
 struct HvpRemote {
 	HvpBus *bus;
 	char *uuid;
+	bool is_running; /* only then is it looked into */
 };
 
 /* --- finding the domain --- */
@@ -60,8 +61,8 @@ static char *ask_libvirt(const HvpCli *cli)
 	return domain ? g_strdup(hvp_libvirt_domain_get_uuid(domain)) : NULL;
 }
 
-/* NULL: the daemon has none that is named so. */
-static char *find_in_list(JsonNode *list, const char *which)
+/* Nothing where the daemon has none that is named so. */
+static void find_in_list(HvpRemote *self, JsonNode *list, const char *which)
 {
 	JsonArray *domains = JSON_NODE_HOLDS_ARRAY(list) ? json_node_get_array(list) : NULL;
 
@@ -70,10 +71,13 @@ static char *find_in_list(JsonNode *list, const char *which)
 		const char *uuid = hvp_answer_text(domain, "uuid");
 
 		if (uuid != NULL && (g_ascii_strcasecmp(uuid, which) == 0 ||
-				     g_strcmp0(hvp_answer_text(domain, "name"), which) == 0))
-			return g_strdup(uuid);
+				     g_strcmp0(hvp_answer_text(domain, "name"), which) == 0)) {
+			self->uuid = g_strdup(uuid);
+			self->is_running = g_strcmp0(hvp_answer_text(domain, "state"), "running") ==
+					   0;
+			return;
+		}
 	}
-	return NULL;
 }
 
 /* Of another connection than the daemon's, and by number, libvirt tells which one is meant. */
@@ -89,7 +93,7 @@ static bool find_domain(HvpRemote *self, const HvpCli *cli, GError **error)
 	list = hvp_bus_get(self->bus, "ListDomains", NULL, error);
 	if (list == NULL)
 		return false;
-	self->uuid = find_in_list(list, uuid ? uuid : cli->domain);
+	find_in_list(self, list, uuid ? uuid : cli->domain);
 	return true;
 }
 
@@ -455,18 +459,33 @@ bool hvp_remote_run(HvpRemote *self, const HvpRemoteRequest *request, JsonNode *
 
 /* --- looking --- */
 
-/* Whether @event, behind which *@since is put, is of the domain: its document then. */
-static JsonObject *take_event(HvpRemote *self, JsonObject *event, guint64 *since)
+/* Whether @domain is of a look at @asked or later (times of equal form and zone), or of one in
+ * vain. */
+static bool is_of_look(JsonObject *domain, const char *asked)
 {
+	const char *seen = hvp_answer_text(domain, "seen_at");
+	JsonArray *reasons = hvp_answer_array(domain, "reasons");
+
+	if (hvp_answer_object(domain, "kernel") == NULL)
+		return reasons != NULL && json_array_get_length(reasons) > 0;
+	return seen != NULL && strncmp(seen, asked, strlen("YYYY-MM-DDTHH:MM:SS")) >= 0;
+}
+
+/* Whether @event, behind which *@since is put, tells of the look: the domain's document then. */
+static JsonObject *take_event(HvpRemote *self, JsonObject *event, const char *asked, guint64 *since)
+{
+	JsonObject *domain = hvp_answer_object(event, "document");
+
 	*since = MAX(*since, (guint64)hvp_answer_integer(event, "seq"));
 	if (g_strcmp0(hvp_answer_text(event, "type"), "domain") != 0 ||
 	    g_strcmp0(hvp_answer_text(event, "id"), self->uuid) != 0)
 		return NULL;
-	return hvp_answer_object(event, "document");
+	return domain != NULL && is_of_look(domain, asked) ? domain : NULL;
 }
 
 /* *@ret_domain stays NULL where none has come yet. */
-static bool read_events(HvpRemote *self, guint64 *since, JsonNode **ret_domain, GError **error)
+static bool read_events(HvpRemote *self, const char *asked, guint64 *since, JsonNode **ret_domain,
+			GError **error)
 {
 	GVariant *arguments = g_variant_new("(tu)", *since, EVENTS_AT_A_TIME);
 	g_autoptr(GVariant) reply = hvp_bus_call(self->bus, "GetEvents", arguments, "(stt)", error);
@@ -482,7 +501,7 @@ static bool read_events(HvpRemote *self, guint64 *since, JsonNode **ret_domain, 
 		return false;
 	array = JSON_NODE_HOLDS_ARRAY(events) ? json_node_get_array(events) : NULL;
 	for (guint i = 0; array != NULL && i < json_array_get_length(array); i++) {
-		JsonObject *domain = take_event(self, hvp_answer_object_at(array, i), since);
+		JsonObject *domain = take_event(self, hvp_answer_object_at(array, i), asked, since);
 
 		if (domain == NULL)
 			continue;
@@ -513,16 +532,6 @@ static bool refresh(HvpRemote *self, GError **error)
 	return reply != NULL;
 }
 
-/* Whether @domain says what it was like at @asked or later: times of equal form and zone. */
-static bool is_fresh(JsonNode *domain, const char *asked)
-{
-	JsonObject *object = json_node_get_object(domain);
-	const char *seen = hvp_answer_text(object, "seen_at");
-
-	return hvp_answer_object(object, "kernel") != NULL && seen != NULL &&
-	       strncmp(seen, asked, strlen("YYYY-MM-DDTHH:MM:SS")) >= 0;
-}
-
 bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain, GError **error)
 {
 	HvpDeadline deadline = hvp_deadline_in(LOOK_USEC);
@@ -533,10 +542,12 @@ bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain, GError **error)
 	guint64 since = 0;
 
 	*ret_domain = NULL;
+	if (!self->is_running)
+		return true;
 	if (!get_newest_event(self, &since, error) || !refresh(self, error))
 		return false;
 	while (domain == NULL && !hvp_deadline_passed(deadline)) {
-		if (!read_events(self, &since, &domain, error))
+		if (!read_events(self, asked, &since, &domain, error))
 			return false;
 		if (domain == NULL)
 			g_usleep(pause);
@@ -545,7 +556,7 @@ bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain, GError **error)
 	if (domain == NULL)
 		return hvp_error_set(error, HVP_ERROR_TIMED_OUT,
 				     "hvpatchd has not looked at the domain yet");
-	if (is_fresh(domain, asked))
+	if (hvp_answer_object(json_node_get_object(domain), "kernel") != NULL)
 		*ret_domain = g_steal_pointer(&domain);
 	return true;
 }

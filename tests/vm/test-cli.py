@@ -24,7 +24,8 @@ suite = Suite(*BOTH)
 
 DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, OPERATOR = 0, 1, 2, 3, 4, 5, 7
 VM_COMMANDS = ('info', 'tasks', 'check', 'apply', 'revert', 'status', 'blocking', 'recover')
-COMMANDS = (*VM_COMMANDS, 'list', 'install', 'uninstall', 'watch', 'doctor', 'rehearse')
+COMMANDS = (*VM_COMMANDS, 'list', 'install', 'uninstall', 'watch', 'doctor', 'rehearse', 'domains',
+            'operations', 'events')
 # How long commands on a socket where nobody answers may take.
 NO_ANSWER_SECONDS = 40
 # The 1 s and 100 ms, with room for a busy host, which is asked some times.

@@ -72,7 +72,7 @@ def wait_no_bridges(timeout=3.0):
 @suite.case('list-states-NO_TAINT')
 def _(guest):
     assert hvpatch('list', '--states').returncode == DONE
-    names = hvpatch('complete', 'domains', output='table').stdout.split()
+    names = hvpatch('complete', 'running', output='table').stdout.split()
     assert names == [guest.name], names
     assert TAINT not in guest.taints(), guest.taints()
 

@@ -69,7 +69,7 @@ class Bus:
 def script(guest, verb, result, domain):
     operation = {'version': 1, 'id': OPERATION, 'state': 'failed', 'step': '', 'result': result}
     looked = {'seq': 2, 'type': 'domain', 'id': guest.uuid, 'document': domain}
-    entry = {'uuid': guest.uuid, 'name': guest.name}
+    entry = {'uuid': guest.uuid, 'name': guest.name, 'state': 'running'}
     replies = [('ListDomains', f'({quoted([entry])},)')]
     if verb == 'status':
         replies += [('GetEvents', '("[]", uint64 1, uint64 1)'), ('RefreshDomain', '()'),
