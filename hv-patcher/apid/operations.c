@@ -4,6 +4,7 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 
+#include "apid/forward.h"
 #include "apid/problem.h"
 #include "apid/query.h"
 #include "apid/request.h"
@@ -101,29 +102,9 @@ void hvp_operations_list_of_domain(HvpExchange *exchange)
 		      found_domain, exchange);
 }
 
-static void got_operation(GVariant *answer, const GError *problem, void *data)
-{
-	HvpExchange *exchange = data;
-	g_autoptr(GBytes) bytes = NULL;
-	const char *text;
-
-	if (problem != NULL) {
-		hvp_exchange_fail(exchange, problem);
-		return;
-	}
-	g_variant_get(answer, "(&s)", &text);
-	if (!hvp_exchange_check_document(exchange, text))
-		return;
-	bytes = g_bytes_new(text, strlen(text));
-	hvp_exchange_answer_tagged(exchange, HVP_TYPE_JSON, bytes);
-}
-
 void hvp_operations_get(HvpExchange *exchange)
 {
-	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "GetOperation",
-		      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)", NULL,
-		      got_operation, exchange);
+	hvp_forward_get(exchange, "GetOperation");
 }
 
 /* The id in the core's document; NULL: it has none. */
@@ -200,36 +181,7 @@ void hvp_operations_start(HvpExchange *exchange)
 		      "(sb)", NULL, started, exchange);
 }
 
-static void got_cancelled(GVariant *answer, const GError *problem, void *data)
-{
-	HvpExchange *exchange = data;
-	const char *text;
-
-	if (problem != NULL) {
-		hvp_exchange_fail(exchange, problem);
-		return;
-	}
-	g_variant_get(answer, "(&s)", &text);
-	if (hvp_exchange_check_document(exchange, text))
-		hvp_exchange_answer(exchange, SOUP_STATUS_ACCEPTED, HVP_TYPE_JSON, text);
-}
-
-static void cancelled(G_GNUC_UNUSED GVariant *answer, const GError *problem, void *data)
-{
-	HvpExchange *exchange = data;
-
-	if (problem != NULL)
-		hvp_exchange_fail(exchange, problem);
-	else
-		hvp_core_call(exchange->api->core, "GetOperation",
-			      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)", NULL,
-			      got_cancelled, exchange);
-}
-
 void hvp_operations_cancel(HvpExchange *exchange)
 {
-	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "CancelOperation",
-		      g_variant_new("(ss)", exchange->principal, exchange->id), "()", NULL,
-		      cancelled, exchange);
+	hvp_forward_begin(exchange, "CancelOperation", "GetOperation");
 }

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "apid/forward.h"
 #include "apid/problem.h"
 #include "apid/query.h"
 
@@ -113,36 +114,14 @@ static GBytes *read_signature(const char *text, GError **error)
 	return g_bytes_new_take(bytes, decoded);
 }
 
-static void got_patch(GVariant *answer, const GError *problem, void *data)
-{
-	HvpExchange *exchange = data;
-	g_autoptr(GBytes) bytes = NULL;
-	const char *text;
-
-	if (problem != NULL) {
-		hvp_exchange_fail(exchange, problem);
-		return;
-	}
-	g_variant_get(answer, "(&s)", &text);
-	if (!hvp_exchange_check_document(exchange, text))
-		return;
-	bytes = g_bytes_new(text, strlen(text));
-	hvp_exchange_answer_tagged(exchange, HVP_TYPE_JSON, bytes);
-}
-
 void hvp_patches_list(HvpExchange *exchange)
 {
-	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "ListPatches", g_variant_new("(s)", exchange->principal),
-		      "(s)", NULL, got_patch, exchange);
+	hvp_forward_list(exchange, "ListPatches");
 }
 
 void hvp_patches_get(HvpExchange *exchange)
 {
-	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, "GetPatch",
-		      g_variant_new("(ss)", exchange->principal, exchange->id), "(s)", NULL,
-		      got_patch, exchange);
+	hvp_forward_get(exchange, "GetPatch");
 }
 
 static void deleted(G_GNUC_UNUSED GVariant *answer, const GError *problem, void *data)

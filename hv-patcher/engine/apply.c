@@ -476,7 +476,7 @@ static bool wait_for_core(Apply *self, GError **error)
 	if (!names_module(self->patch))
 		return true;
 	hvp_options_progress(self->options, "waiting for the guest's livepatch core", 0, 0);
-	return hvp_klp_core_wait_idle(self->target->kernel, self->options, self->deadline, error);
+	return hvp_core_wait_idle(NULL, self->target->kernel, self->options, self->deadline, error);
 }
 
 static bool make_rule(Apply *self, GError **error)

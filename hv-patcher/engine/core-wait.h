@@ -8,7 +8,7 @@
 
 #include "engine/klp-core.h"
 
-/* Until no transition is under way. BUSY. */
+/* Until no transition is under way; without a keeper (NULL) at the core's own pace. BUSY. */
 bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, const HvpOptions *options,
 			HvpDeadline deadline, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define MAX_PATCHES 4096U
-#define POLL_USEC (20 * 1000)
 /* MODULE_NAME_LEN: 64 - sizeof(unsigned long) */
 #define ALIAS_BYTES 56U
 
@@ -87,26 +86,6 @@ bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadl
 	return patch.value == 0 ||
 	       hvp_borrow_hasten_work(borrow, "klp_transition_work", "klp_transition_work_fn",
 				      deadline, error);
-}
-
-bool hvp_klp_core_wait_idle(HvpKernel *kernel, const HvpOptions *options, HvpDeadline deadline,
-			    GError **error)
-{
-	for (;;) {
-		HvpGva patch;
-
-		if (!hvp_klp_core_read_transition(kernel, &patch, error))
-			return false;
-		if (patch.value == 0)
-			return true;
-		if (hvp_deadline_passed(deadline))
-			return hvp_error_set(
-				error, HVP_ERROR_BUSY,
-				"a transition of the guest's own livepatch core does not end");
-		if (!hvp_options_check_wanted(options, error))
-			return false;
-		g_usleep(POLL_USEC);
-	}
 }
 
 gsize hvp_klp_core_alias_bytes(guint object_count)

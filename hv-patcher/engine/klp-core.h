@@ -35,10 +35,6 @@ bool hvp_klp_core_read_transition(HvpKernel *kernel, HvpGva *ret_patch,
 bool hvp_klp_core_hasten(HvpBorrow *borrow, HvpKernel *kernel, HvpDeadline deadline,
 			 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Waits, while the guest runs, until the core has no transition under way. BUSY. */
-bool hvp_klp_core_wait_idle(HvpKernel *kernel, const HvpOptions *options, HvpDeadline deadline,
-			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
 /* How many bytes hvp_klp_core_enable writes for so many objects under other names. */
 gsize hvp_klp_core_alias_bytes(guint object_count);
 
