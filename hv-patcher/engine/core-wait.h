@@ -7,6 +7,7 @@
 #pragma once
 
 #include "engine/klp-core.h"
+#include "engine/options.h"
 
 /* Until no transition is under way; without a keeper (NULL) at the core's own pace. BUSY. */
 bool hvp_core_wait_idle(HvpKeeper *keeper, HvpKernel *kernel, const HvpOptions *options,

@@ -12,7 +12,6 @@
 #pragma once
 
 #include "call/borrow.h"
-#include "engine/options.h"
 #include "engine/pins.h"
 
 typedef struct {
