@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/open.h"
 
+#include "agent/port.h"
+#include "vm/domain-channel.h"
+
 HvpTarget *hvp_open_set_up(const HvpOpenWay *way, HvpTarget *target, GError **error)
 {
 	if (target == NULL)
@@ -74,6 +77,23 @@ static HvpMonitor *owner_find_monitor(gpointer data)
 	return hvp_monitor_new_for_domain(self->uri, self->uuid, self->id, self->name);
 }
 
+char *hvp_open_find_agent(const HvpLibvirtDomain *domain)
+{
+	g_autofree char *xml = hvp_libvirt_domain_read_xml(domain, NULL);
+
+	return xml ? hvp_domain_channel_find(xml, HVP_PORT_NAME) : NULL;
+}
+
+static char *owner_find_agent(gpointer data)
+{
+	const Owner *self = data;
+	g_autoptr(HvpLibvirt) libvirt = hvp_libvirt_connect(self->uri, NULL);
+	g_autoptr(HvpLibvirtDomain) domain = libvirt ? hvp_libvirt_find(libvirt, self->uuid, NULL)
+						     : NULL;
+
+	return domain ? hvp_open_find_agent(domain) : NULL;
+}
+
 static void set_owner(HvpTarget *target, const HvpLibvirt *libvirt, const HvpLibvirtDomain *domain)
 {
 	Owner *owner = g_new0(Owner, 1);
@@ -82,12 +102,13 @@ static void set_owner(HvpTarget *target, const HvpLibvirt *libvirt, const HvpLib
 	owner->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
 	owner->name = g_strdup(hvp_libvirt_domain_get_name(domain));
 	owner->id = hvp_libvirt_domain_get_id(domain);
-	target->owner = (HvpTargetOwner){ owner_check_no_job,
-					  owner_describe_jobs,
-					  owner_find_monitor,
-					  HVP_LIBVIRT_TAINT,
-					  owner,
-					  owner_free };
+	target->owner = (HvpTargetOwner){ .check_no_job = owner_check_no_job,
+					  .describe_jobs = owner_describe_jobs,
+					  .find_monitor = owner_find_monitor,
+					  .find_agent = owner_find_agent,
+					  .taint = HVP_LIBVIRT_TAINT,
+					  .data = owner,
+					  .free_data = owner_free };
 }
 
 bool hvp_open_check_running(const HvpLibvirtDomain *domain, GError **error)

@@ -41,6 +41,9 @@ bool hvp_open_find_kvm(const HvpLibvirtDomain *domain, pid_t *ret_pid,
 bool hvp_open_check_running(const HvpLibvirtDomain *domain,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The socket of the agent's port that @domain has; NULL: it has none. The caller's. */
+char *hvp_open_find_agent(const HvpLibvirtDomain *domain);
+
 /* UNSUPPORTED: there is nobody who tells what is done with the VM's RAM. Always false. */
 bool hvp_open_refuse_ownerless(GError **error);
 

@@ -172,17 +172,26 @@ bool hvp_target_hand_over(HvpTarget *self, HvpKeeper *keeper, GError **error)
 	return hvp_keeper_use_kvm(keeper, &place, error);
 }
 
-void hvp_target_find_agent(HvpTarget *self, const char *path)
+static char *ask_for_agent(HvpTarget *self)
 {
 	g_autoptr(GError) reason = NULL;
+	char *path = NULL;
 
+	if (!hvp_port_find(hvp_machine_get_qmp(self->machine), hvp_deadline_in(FIND_USEC), &path,
+			   &reason))
+		g_debug("looking for the guest's agent: %s", reason->message);
+	return path;
+}
+
+void hvp_target_find_agent(HvpTarget *self, const char *path)
+{
 	g_clear_pointer(&self->agent_path, g_free);
 	if (path != NULL)
 		self->agent_path = g_strdup(path);
-	else if (self->machine != NULL && hvp_machine_has_monitor(self->machine) &&
-		 !hvp_port_find(hvp_machine_get_qmp(self->machine), hvp_deadline_in(FIND_USEC),
-				&self->agent_path, &reason))
-		g_debug("looking for the guest's agent: %s", reason->message);
+	else if (self->machine != NULL && hvp_machine_has_monitor(self->machine))
+		self->agent_path = ask_for_agent(self);
+	else if (self->owner.find_agent != NULL)
+		self->agent_path = self->owner.find_agent(self->owner.data);
 }
 
 HvpTarget *hvp_target_open_core(const char *path, GError **error)

@@ -26,6 +26,8 @@ typedef struct {
 	char *(*describe_jobs)(gpointer data, GError **error);
 	/* Where the VM's monitor is, for what cannot be done without; the caller's, never NULL. */
 	HvpMonitor *(*find_monitor)(gpointer data);
+	/* As hvp_target_find_agent; NULL: it has none. The caller's. */
+	char *(*find_agent)(gpointer data);
 	const char *taint; /* what he marks the VM with when that is used; static */
 	gpointer data;
 	GDestroyNotify free_data;
@@ -88,8 +90,8 @@ bool hvp_target_hand_over(HvpTarget *self, HvpKeeper *keeper,
 			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Sets agent_path: to @path, or, if that is NULL, to what QEMU tells of the VM's ports, which may
- * be nothing. No failure matters.
+ * Sets agent_path: to @path, or, if that is NULL, to what QEMU, or else the VM's owner, tells of
+ * its ports, which may be nothing. No failure matters.
  */
 void hvp_target_find_agent(HvpTarget *self, const char *path);
 

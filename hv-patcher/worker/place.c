@@ -90,12 +90,14 @@ static bool note_start_time(HvpPlace *self, GError **error)
 }
 
 /* No failure matters: without the agent it takes longer, and that is all. */
-static void find_agent(HvpPlace *self, const HvpJob *job)
+static void find_agent(HvpPlace *self, const HvpJob *job, const HvpLibvirtDomain *domain)
 {
 	if (!hvp_job_is_changing(job) || g_strcmp0(job->agent_path, "none") == 0)
 		return;
 	if (job->agent_path != NULL)
 		self->agent_path = g_strdup(job->agent_path);
+	else if (domain != NULL)
+		self->agent_path = hvp_open_find_agent(domain);
 	else
 		(void)!hvp_port_find(self->qmp, hvp_deadline_in(FIND_USEC), &self->agent_path,
 				     NULL);
@@ -110,7 +112,7 @@ static bool open_monitor(HvpPlace *self, const HvpJob *job, GError **error)
 	    !hvp_machine_ask_process(self->qmp, deadline, &self->pid, error) ||
 	    !note_start_time(self, error))
 		return false;
-	find_agent(self, job);
+	find_agent(self, job, NULL);
 	return true;
 }
 
@@ -159,6 +161,8 @@ static bool open_domain(HvpPlace *self, const HvpJob *job, const HvpLibvirtDomai
 	self->by_monitor = self->pid == 0;
 	self->monitor = hvp_monitor_new_for_domain(self->uri, self->uuid, self->id,
 						   hvp_libvirt_domain_get_name(domain));
+	if (!self->by_monitor)
+		find_agent(self, job, domain);
 	return (self->by_monitor ? open_monitor(self, job, error) : note_start_time(self, error)) &&
 	       hvp_libvirt_domain_check_process(domain, self->pid, error);
 }

@@ -121,8 +121,11 @@ static HvpTarget *open_place(const Work *self, GError **error)
 					       error);
 	target = hvp_target_open_process(place->pid, self->job->name, error);
 	if (target != NULL)
-		target->owner = (HvpTargetOwner){ check_no_job,	     describe_jobs, find_monitor,
-						  HVP_LIBVIRT_TAINT, place,	    NULL };
+		target->owner = (HvpTargetOwner){ .check_no_job = check_no_job,
+						  .describe_jobs = describe_jobs,
+						  .find_monitor = find_monitor,
+						  .taint = HVP_LIBVIRT_TAINT,
+						  .data = place };
 	return target;
 }
 
