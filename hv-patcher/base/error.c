@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 
 G_DEFINE_QUARK(hvp-error-quark, hvp_error)
 
@@ -34,6 +35,14 @@ const char *hvp_error_code_name(HvpErrorCode code)
 	if ((guint)code >= G_N_ELEMENTS(hvp_error_codes))
 		return "INTERNAL";
 	return hvp_error_codes[code].name;
+}
+
+HvpErrorCode hvp_error_code_by_name(const char *name)
+{
+	for (guint code = 0; name != NULL && code < G_N_ELEMENTS(hvp_error_codes); code++)
+		if (strcmp(hvp_error_codes[code].name, name) == 0)
+			return (HvpErrorCode)code;
+	return HVP_ERROR_INTERNAL;
 }
 
 const char *hvp_error_name(const GError *error)

@@ -43,6 +43,9 @@ GQuark hvp_error_quark(void);
 /* The stable upper-case name of a code, such as "BUSY"; never NULL. Static. */
 const char *hvp_error_code_name(HvpErrorCode code);
 
+/* The code of that name; INTERNAL where there is none, or @name is NULL. */
+HvpErrorCode hvp_error_code_by_name(const char *name);
+
 /* The stable name of @error's code; "INTERNAL" for a foreign domain or NULL. */
 const char *hvp_error_name(const GError *error);
 

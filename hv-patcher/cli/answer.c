@@ -124,13 +124,10 @@ HvpErrorCode hvp_answer_code(const char *name)
 		{ "GONE", HVP_ERROR_NOT_FOUND },
 	};
 
-	for (int code = 0; name != NULL && code <= HVP_ERROR_INTERNAL; code++)
-		if (g_str_equal(name, hvp_error_code_name((HvpErrorCode)code)))
-			return (HvpErrorCode)code;
 	for (guint i = 0; name != NULL && i < G_N_ELEMENTS(others); i++)
 		if (g_str_equal(name, others[i].name))
 			return others[i].code;
-	return HVP_ERROR_INTERNAL;
+	return hvp_error_code_by_name(name);
 }
 
 bool hvp_answer_fail(JsonObject *problem, GError **error)

@@ -9,16 +9,19 @@
 #include "daemon/files.h"
 #include "daemon/fields.h"
 #include "daemon/problem.h"
+#include "daemon/worker.h"
 #include "patch/patch.h"
 
 #define FOLDER "patches"
 #define MODULE_SUFFIX ".ko"
 #define DOCUMENT_SUFFIX ".json"
 #define SERIALS "serials"
-#define MANIFEST_FIELD "hvpatch"
 #define SHA256_CHARACTERS 64
 #define MAX_PATCHES 4096U
 #define MAX_UPLOADS 4U
+#define MAX_NAME_BYTES 56U /* of struct module */
+#define INSPECT_JOB "{\"verb\":\"inspect\"}"
+#define INSPECT_USEC (60 * G_USEC_PER_SEC)
 #define MAX_STORED_BYTES ((gint64)4 << 30)
 
 struct HvpPatchStore {
@@ -40,6 +43,10 @@ typedef struct {
 	int fd;
 	GBytes *signature;
 	char *principal;
+	HvpSealed *sealed; /* of an upload */
+	HvpKeyringVerdict verdict;
+	HvpPatchStore *store;
+	HvpWorker *worker; /* looks at what it is */
 	HvpStoredPatch *made;
 } Work;
 
@@ -67,6 +74,8 @@ static void work_free(gpointer data)
 	g_free(self->expected);
 	g_clear_pointer(&self->signature, g_bytes_unref);
 	g_free(self->principal);
+	hvp_sealed_free(self->sealed);
+	hvp_worker_free(self->worker);
 	stored_patch_free(self->made);
 	g_free(self);
 }
@@ -259,18 +268,43 @@ static bool note_serial(HvpPatchStore *self, const HvpStoredPatch *patch, GError
 
 /* --- uploading: the thread's part --- */
 
-static HvpManifest *read_manifest(const HvpPatch *patch, JsonNode **ret_node, GError **error)
+static bool copy(Work *work, GError **error)
 {
-	const char *text = hvp_patch_modinfo(patch, MANIFEST_FIELD);
-	g_autoptr(HvpManifest) manifest = NULL;
+	g_autofree char *path = NULL;
 
-	*ret_node = NULL;
-	if (text == NULL)
-		return hvp_manifest_parse("{}", strlen("{}"), "manifest", error);
-	manifest = hvp_manifest_parse(text, strlen(text), "the patch's manifest", error);
-	if (manifest != NULL)
-		*ret_node = json_from_string(text, NULL);
-	return g_steal_pointer(&manifest);
+	work->sealed = hvp_sealed_copy(work->fd, HVP_PATCH_MAX_FILE_BYTES, error);
+	if (work->sealed == NULL || !hvp_keyring_verify(work->keyring, work->sealed->bytes,
+							work->signature, &work->verdict, error))
+		return false;
+	path = path_of(work->path, work->sealed->sha256, MODULE_SUFFIX);
+	return hvp_files_write(path, g_bytes_get_data(work->sealed->bytes, NULL),
+			       g_bytes_get_size(work->sealed->bytes), error);
+}
+
+static void run_copy(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+	GError *error = NULL;
+
+	(void)source;
+	(void)cancellable;
+	if (copy(data, &error))
+		g_task_return_boolean(task, TRUE);
+	else
+		g_task_return_error(task, error);
+}
+
+/* --- uploading: what a worker makes of it, which alone opens it --- */
+
+static HvpManifest *read_manifest(JsonObject *told, JsonNode **ret_node, GError **error)
+{
+	JsonNode *node = json_object_get_member(told, "manifest");
+	bool has = node != NULL && JSON_NODE_HOLDS_OBJECT(node);
+	g_autofree char *text = has ? json_to_string(node, FALSE) : g_strdup("{}");
+	HvpManifest *manifest = hvp_manifest_parse(text, strlen(text), "the patch's manifest",
+						   error);
+
+	*ret_node = manifest != NULL && has ? json_node_copy(node) : NULL;
+	return manifest;
 }
 
 /* Signature and manifest may both have one, but not two. */
@@ -284,7 +318,7 @@ static bool merge_serials(gint64 vouched, gint64 declared, gint64 *ret_serial, G
 	return true;
 }
 
-static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch,
+static JsonNode *make_document(const HvpStoredPatch *self, JsonObject *told,
 			       const HvpManifest *manifest, const HvpKeyringVerdict *verdict,
 			       const char *principal)
 {
@@ -296,13 +330,14 @@ static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch
 	json_object_set_int_member(object, "version", 1);
 	json_object_set_string_member(object, "sha256", self->sha256);
 	json_object_set_string_member(object, "name", self->name);
-	json_object_set_int_member(object, "size", (gint64)g_bytes_get_size(patch->bytes));
+	json_object_set_int_member(object, "size", self->size_bytes);
 	hvp_fields_set_time(object, "uploaded_at", self->uploaded_usec);
 	json_object_set_string_member(object, "principal", principal);
 	hvp_fields_set_text(object, "signed_by", verdict->key);
 	json_object_set_string_member(object, "signature", hvp_keyring_kind_name(verdict->kind));
-	json_object_set_string_member(object, "format", hvp_patch_format_name(patch->format));
-	json_object_set_int_member(object, "functions", patch->function_count);
+	json_object_set_string_member(object, "format", hvp_fields_get_text(told, "format"));
+	json_object_set_int_member(object, "functions",
+				   hvp_fields_get_integer(told, "functions", 0));
 	json_object_set_array_member(object, "cves", cves);
 	if (self->serial == HVP_MANIFEST_NO_SERIAL)
 		json_object_set_null_member(object, "serial");
@@ -311,59 +346,109 @@ static JsonNode *make_document(const HvpStoredPatch *self, const HvpPatch *patch
 	return hvp_fields_node(object);
 }
 
-static HvpStoredPatch *look_at(const Work *work, const HvpSealed *sealed,
-			       const HvpKeyringVerdict *verdict, GError **error)
+/* A module's name, as it is to stand in files' names and metrics. */
+static bool is_name(const char *text)
 {
-	g_autoptr(HvpStoredPatch) made = g_new0(HvpStoredPatch, 1);
-	g_autoptr(HvpManifest) manifest = NULL;
-	g_autoptr(HvpPatch) patch = NULL;
+	gsize length = text ? strlen(text) : 0;
 
-	patch = hvp_patch_open_bytes(sealed->bytes, "the patch", NULL, error);
-	manifest = patch ? read_manifest(patch, &made->manifest, error) : NULL;
-	if (manifest == NULL ||
-	    !merge_serials(verdict->serial, manifest->serial, &made->serial, error))
-		return NULL;
-	made->sha256 = g_strdup(sealed->sha256);
-	made->name = g_strdup(patch->name);
-	made->uploaded_usec = g_get_real_time();
-	made->size_bytes = (gint64)g_bytes_get_size(sealed->bytes);
-	made->signature = g_bytes_ref(work->signature);
-	made->document = make_document(made, patch, manifest, verdict, work->principal);
-	return g_steal_pointer(&made);
+	return length > 0 && length < MAX_NAME_BYTES &&
+	       strspn(text, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_-") == length;
 }
 
-static bool upload(Work *work, GError **error)
+static bool take_told(Work *work, JsonObject *told, GError **error)
 {
-	g_autoptr(HvpSealed) sealed = hvp_sealed_copy(work->fd, HVP_PATCH_MAX_FILE_BYTES, error);
-	g_autoptr(HvpStoredPatch) made = NULL;
-	g_autofree char *path = NULL;
-	HvpKeyringVerdict verdict;
+	g_autoptr(HvpStoredPatch) made = g_new0(HvpStoredPatch, 1);
+	g_autoptr(HvpManifest) manifest = read_manifest(told, &made->manifest, error);
+	const char *name = hvp_fields_get_text(told, "name");
 
-	if (sealed == NULL ||
-	    !hvp_keyring_verify(work->keyring, sealed->bytes, work->signature, &verdict, error))
+	if (manifest == NULL ||
+	    !merge_serials(work->verdict.serial, manifest->serial, &made->serial, error))
 		return false;
-	made = look_at(work, sealed, &verdict, error);
-	path = path_of(work->path, sealed->sha256, MODULE_SUFFIX);
-	if (made == NULL || !hvp_files_write(path, g_bytes_get_data(sealed->bytes, NULL),
-					     g_bytes_get_size(sealed->bytes), error))
-		return false;
+	if (!is_name(name) || hvp_fields_get_text(told, "format") == NULL)
+		return hvp_error_set(error, HVP_ERROR_INTERNAL,
+				     "the worker does not tell what the patch is");
+	made->sha256 = g_strdup(work->sealed->sha256);
+	made->name = g_strdup(name);
+	made->uploaded_usec = g_get_real_time();
+	made->size_bytes = (gint64)g_bytes_get_size(work->sealed->bytes);
+	made->signature = g_bytes_ref(work->signature);
+	made->document = make_document(made, told, manifest, &work->verdict, work->principal);
 	work->made = g_steal_pointer(&made);
 	return true;
 }
 
-static void run_upload(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+/* The file of what is no patch after all; one that was here before stays. */
+static void drop_file(const HvpPatchStore *self, const char *sha256)
 {
+	g_autofree char *path = path_of(self->folder, sha256, MODULE_SUFFIX);
+
+	if (!g_hash_table_contains(self->patches, sha256))
+		(void)unlink(path);
+}
+
+static void fail_upload(GTask *task, GError *error)
+{
+	Work *work = g_task_get_task_data(task);
+
+	if (work->sealed != NULL)
+		drop_file(work->store, work->sealed->sha256);
+	g_task_return_error(task, error);
+	g_object_unref(task);
+}
+
+static void on_progress(JsonObject *progress, gpointer data)
+{
+	(void)progress;
+	(void)data;
+}
+
+static void on_inspected(const HvpWorkerEnd *end, gpointer data)
+{
+	GTask *task = data;
+	Work *work = g_task_get_task_data(task);
+	GError *error = NULL;
+
+	if (end->outcome != HVP_WORKER_DONE)
+		hvp_error_set(&error, HVP_ERROR_BAD_DATA, "looking at the patch: %s", end->message);
+	else if (end->code != NULL)
+		hvp_error_set(&error, hvp_error_code_by_name(end->code), "%s", end->message);
+	else if (end->result == NULL)
+		hvp_error_set(&error, HVP_ERROR_INTERNAL, "the worker tells nothing of the patch");
+	else
+		(void)!take_told(work, json_node_get_object(end->result), &error);
+	if (error != NULL) {
+		fail_upload(task, error);
+		return;
+	}
+	g_task_return_boolean(task, TRUE);
+	g_object_unref(task);
+}
+
+static void on_copied(GObject *source, GAsyncResult *result, gpointer data)
+{
+	static const HvpWorkerHandlers handlers = { on_progress, on_inspected };
+	GTask *task = data;
+	Work *work = g_task_get_task_data(task);
 	GError *error = NULL;
 
 	(void)source;
-	(void)cancellable;
-	if (upload(data, &error))
-		g_task_return_boolean(task, TRUE);
-	else
-		g_task_return_error(task, error);
+	if (g_task_propagate_boolean(G_TASK(result), &error))
+		work->worker = hvp_worker_start(INSPECT_JOB, work->sealed->fd, INSPECT_USEC,
+						&handlers, task, &error);
+	if (work->worker == NULL)
+		fail_upload(task, error);
 }
 
 /* --- uploading: the main loop's part --- */
+
+static void begin_upload(GTask *task, Work *work)
+{
+	g_autoptr(GTask) copying = g_task_new(NULL, NULL, on_copied, g_object_ref(task));
+
+	/* Of the outer task, which lives until it is answered. */
+	g_task_set_task_data(copying, work, NULL);
+	g_task_run_in_thread(copying, run_copy);
+}
 
 void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, const char *principal,
 			    GAsyncReadyCallback ready, gpointer data)
@@ -371,6 +456,7 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 	g_autoptr(GTask) task = g_task_new(NULL, NULL, ready, data);
 	Work *work = g_new0(Work, 1);
 
+	work->store = self;
 	work->keyring = self->keyring;
 	work->path = g_strdup(self->folder);
 	work->fd = fd;
@@ -378,14 +464,11 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 	work->principal = g_strdup(principal);
 	g_task_set_task_data(task, work, work_free);
 	/* A file system that hangs holds its thread for as long. */
-	if (self->uploads >= MAX_UPLOADS) {
-		self->uploads++;
+	if (self->uploads++ >= MAX_UPLOADS)
 		g_task_return_new_error(task, HVP_PROBLEM, HVP_PROBLEM_TOO_MANY,
 					"%u uploads are at work", MAX_UPLOADS);
-		return;
-	}
-	self->uploads++;
-	g_task_run_in_thread(task, run_upload);
+	else
+		begin_upload(task, work);
 }
 
 static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
@@ -424,9 +507,7 @@ const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncR
 	if (old != NULL)
 		return old;
 	if (!keep(self, work->made, error)) {
-		g_autofree char *path = path_of(self->folder, work->made->sha256, MODULE_SUFFIX);
-
-		(void)unlink(path);
+		drop_file(self, work->made->sha256);
 		return NULL;
 	}
 	patch = g_steal_pointer(&work->made);

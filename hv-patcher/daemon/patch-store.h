@@ -7,7 +7,8 @@
  *   STATE/patches/serials       {"NAME": the highest serial number that was seen}
  *
  * An upload is copied, hashed and verified once, in this order, before anything looks at what it
- * is; each use copies, hashes and verifies again: files and keys can have changed since.
+ * is, which a worker does; each use copies, hashes and verifies again: files and keys can have
+ * changed since.
  *
  * The manifest of a patch is the field "hvpatch" of its modinfo, where whatever signs the module
  * vouches for it as well.

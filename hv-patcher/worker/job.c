@@ -20,6 +20,7 @@ static const char *const verb_names[] = { [HVP_JOB_LOOK] = "look",
 					  [HVP_JOB_APPLY] = "apply",
 					  [HVP_JOB_REVERT] = "revert",
 					  [HVP_JOB_REPLACE] = "replace",
+					  [HVP_JOB_INSPECT] = "inspect",
 					  [HVP_JOB_RECOVER] = "recover" };
 
 const char *hvp_job_verb_name(HvpJobVerb verb)
@@ -29,13 +30,14 @@ const char *hvp_job_verb_name(HvpJobVerb verb)
 
 bool hvp_job_is_changing(const HvpJob *self)
 {
-	return self->verb != HVP_JOB_LOOK && self->verb != HVP_JOB_CHECK;
+	return self->verb != HVP_JOB_LOOK && self->verb != HVP_JOB_CHECK &&
+	       self->verb != HVP_JOB_INSPECT;
 }
 
 bool hvp_job_takes_patch(const HvpJob *self)
 {
 	return self->verb == HVP_JOB_CHECK || self->verb == HVP_JOB_APPLY ||
-	       self->verb == HVP_JOB_REPLACE;
+	       self->verb == HVP_JOB_REPLACE || self->verb == HVP_JOB_INSPECT;
 }
 
 void hvp_job_free(HvpJob *self)
@@ -137,8 +139,8 @@ static bool take_choice(JsonObject *object, const char *name, const char *const 
 
 static bool take_verb(HvpJob *self, JsonObject *object, GError **error)
 {
-	static const char *const names[] = { "look",   "check",	  "apply", "revert",
-					     "replace", "recover", NULL };
+	static const char *const names[] = { "look",	"check",   "apply",   "revert",
+					     "replace", "recover", "inspect", NULL };
 	guint index = G_N_ELEMENTS(names);
 
 	if (!take_choice(object, "verb", names, &index, error))
@@ -154,6 +156,8 @@ static bool take_domain(HvpJob *self, JsonObject *object, GError **error)
 	JsonNode *node = find(object, "domain");
 	JsonObject *domain;
 
+	if (self->verb == HVP_JOB_INSPECT)
+		return true;
 	if (node == NULL || !JSON_NODE_HOLDS_OBJECT(node))
 		return refuse(error, "domain", "is missing, or no object");
 	domain = json_node_get_object(node);

@@ -2,8 +2,8 @@
 /*
  * What a worker is to do, read from the daemon's JSON:
  *
- *   { "verb": "look|check|apply|revert|replace|recover",
- *     "domain": { "uri", "uuid", "name" } or { "qmp": PATH },
+ *   { "verb": "look|check|apply|revert|replace|recover|inspect",
+ *     "domain": { "uri", "uuid", "name" } or { "qmp": PATH }, of all verbs but inspect
  *     "patch": SHA-256 or null,         what the attached file must be
  *     "name": module name or null,      of revert
  *     "manifest": {..} or null,         see patch/manifest.h
@@ -27,11 +27,12 @@ typedef enum {
 	HVP_JOB_REVERT,
 	HVP_JOB_REPLACE, /* apply, and all that is in force goes */
 	HVP_JOB_RECOVER,
+	HVP_JOB_INSPECT, /* the patch file alone: what it is */
 } HvpJobVerb;
 
 typedef struct {
 	HvpJobVerb verb;
-	char *qmp_path; /* NULL: a domain */
+	char *qmp_path; /* NULL: a domain, or no VM at all */
 	char *uri;	/* of libvirt; NULL: its default */
 	char *uuid;
 	char *name; /* how the VM is called in documents */

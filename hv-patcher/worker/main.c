@@ -76,6 +76,9 @@ static bool prepare(Worker *self, GError **error)
 {
 	if (!read_job(self, error) || !hvp_sandbox_find_user(&self->user, error))
 		return false;
+	/* A patch file alone needs no VM, and nobody to help. */
+	if (self->job->verb == HVP_JOB_INSPECT)
+		return true;
 	self->place = hvp_place_new(self->job, error);
 	return self->place != NULL;
 }
@@ -134,6 +137,10 @@ static int serve(Worker *self, pid_t child, int helper_fd)
 {
 	if (self->patch_fd >= 0)
 		close(self->patch_fd);
+	if (self->place == NULL) {
+		close(helper_fd);
+		return end_like(child);
+	}
 	hvp_broker_run(helper_fd, self->job, self->place,
 		       hvp_deadline_in(self->job->options.timeout_usec +
 				       SPARE_SECONDS * G_USEC_PER_SEC));

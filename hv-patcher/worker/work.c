@@ -5,6 +5,7 @@
 
 #include "document/check-document.h"
 #include "document/info.h"
+#include "document/patch-document.h"
 #include "document/recovery-document.h"
 #include "document/result-document.h"
 #include "document/status-document.h"
@@ -203,6 +204,15 @@ static bool check(Work *self, GError **error)
 	return true;
 }
 
+/* What the daemon keeps of a patch, so that it need not open it itself. */
+static bool inspect(Work *self, GError **error)
+{
+	if (!open_patch(self, error))
+		return false;
+	self->document = hvp_patch_document_new(self->patch, error);
+	return self->document != NULL;
+}
+
 static bool recover(Work *self, GError **error)
 {
 	g_autoptr(HvpRecovery) recovery = NULL;
@@ -271,6 +281,8 @@ static bool run(Work *self, GError **error)
 		return revert(self, error);
 	case HVP_JOB_RECOVER:
 		return recover(self, error);
+	case HVP_JOB_INSPECT:
+		return inspect(self, error);
 	}
 	return hvp_error_set(error, HVP_ERROR_INTERNAL, "a verb that is not known");
 }

@@ -172,6 +172,7 @@ class Core:
     def run(self, wait=True):
         environment = {**os.environ, 'HVPATCH_BUS': self.bus.address,
                        'HVPATCH_WORKER': self.worker,
+                       'HVPATCH_REAL_WORKER': build_file('hv-patcher', 'hvpatch-worker'),
                        'HVPATCH_TEST_SCRIPT': self.scripts, **self.environment}
         environment.pop('DBUS_SYSTEM_BUS_ADDRESS', None)
         if self.system_bus:

@@ -126,8 +126,31 @@ def _():
 @case('worker-missing-FAILED')
 def _():
     with core_with(environment={'HVPATCH_WORKER': '/nowhere/worker'}) as core:
-        ended = core.wait_end(core.start('web-1', 'apply', patch=core.upload()))
+        ended = core.wait_end(core.start('web-1', 'revert', name='hvp_patch'))
         assert (ended['state'], ended['error']['code']) == ('failed', 'INTERNAL'), ended
+        # What no worker has looked at is not kept.
+        refused('FAULT', core.upload)
+        assert core.call('ListPatches', '')[0] == '[]'
+
+
+@case('worker-that-looks-at-an-upload-crashes-or-lies-REFUSED')
+def _():
+    told = {'version': 1, 'name': 'hvp_patch', 'format': 'kpatch', 'functions': 1,
+            'manifest': None}
+    with core_with() as core:
+        core.script('inspect', do='crash')
+        refused('BAD_DATA', core.upload)
+        for lie in ({'name': '../../etc/passwd'}, {'name': None}, {'format': 5},
+                    {'name': 'x' * 99}):
+            core.script('inspect', result={**told, **lie})
+            refused('INTERNAL', core.upload)
+        core.script('inspect', result={**told, 'manifest': {'cves': [5]}})
+        refused('BAD_DATA', core.upload)
+        core.script('inspect', result=None)
+        refused('INTERNAL', core.upload)
+        assert core.call('ListPatches', '')[0] == '[]'
+        assert not [name for name in os.listdir(os.path.join(core.state, 'patches'))
+                    if name.endswith('.ko')]
 
 
 @case('long-result-ATTACHED')

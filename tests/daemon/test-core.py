@@ -436,8 +436,9 @@ def _():
         assert [event['seq'] for event in some] == [oldest + 1, oldest + 2]
         assert core.events(since=newest)[0] == core.events(since=1 << 63)[0] == []
         core.call('DeletePatch', 's', sha256)
-        last = core.events(since=newest)[0][-1]
-        assert (last['type'], last['id'], last['document']) == ('patch', sha256, None)
+        since = core.events(since=newest)[0]
+        assert [(event['id'], event['document']) for event in since
+                if event['type'] == 'patch'] == [(sha256, None)], since
 
 
 @case('events-signalled-to-LISTENERS-alone')

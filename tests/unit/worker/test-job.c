@@ -73,11 +73,24 @@ static void test_refused(void)
 		       "replace");
 }
 
+static void test_inspect(void)
+{
+	g_autoptr(JsonNode) node = json_from_string("{\"verb\":\"inspect\"}", NULL);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(HvpJob) job = hvp_job_new(node, &error);
+
+	g_assert_no_error(error);
+	g_assert_true(hvp_job_takes_patch(job));
+	g_assert_false(hvp_job_is_changing(job));
+	g_assert_null(job->uuid);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/job/what-is-missing-DEFAULT", test_defaults);
 	g_test_add_func("/job/options-TAKEN", test_options);
 	g_test_add_func("/job/nonsense-REFUSED", test_refused);
+	g_test_add_func("/job/inspect-NEEDS-NO-DOMAIN", test_inspect);
 	return g_test_run();
 }
