@@ -297,9 +297,20 @@ static void begin_start_operation(HvpCall *call)
 	call->request = hvp_operation_request_parse(hvp_call_get_text(call, 2),
 						    call->context->config->max_pause_msec, &error);
 	if (call->request != NULL)
-		need_on_domain(call, call->request->verb, start_operation);
+		need_on_domain(call, verb_needed(call->request), start_operation);
 	else
 		hvp_call_fail(call, error, NULL);
+}
+
+/* To apply in place of what is in force is to replace, however it is asked for. */
+static HvpVerb verb_needed(const HvpOperationRequest *request)
+{
+	JsonNode *replace = hvp_json_text_typed_member(json_node_get_object(request->options),
+						       "replace", G_TYPE_BOOLEAN);
+
+	if (request->verb == HVP_VERB_APPLY && replace != NULL && json_node_get_boolean(replace))
+		return HVP_VERB_REPLACE;
+	return request->verb;
 }
 
 static void need_on_operation(HvpCall *call, HvpVerb verb, HvpCallStep next)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from core import HERE, core_with, refused, until
+from core import ADMIN, HERE, core_with, refused, until
 
 import gi
 
@@ -98,6 +98,23 @@ def _():
                 principal='cert:uploader')
         refused('FORBIDDEN', core.call, 'CancelOperation', 's', operation['id'],
                 principal='cert:viewer')
+
+
+@case('apply-that-replaces-FORBIDDEN')
+def _():
+    roles = ROLES + '[role replacer]\nprincipals=cert:replacer\nverbs=replace\ndomains=web-*\n'
+    with core_with(roles=roles + ADMIN) as core:
+        sha256 = core.upload()
+        request = {'patch': sha256, 'options': {'replace': True}}
+        refused('FORBIDDEN', core.start, 'web-1', 'apply', principal='cert:operator', **request)
+        core.wait_end(core.start('web-1', 'check', principal='cert:operator', **request))
+        for verb, principal, replace in (('apply', 'cert:replacer', True),
+                                         ('apply', 'cert:operator', False),
+                                         ('apply', 'cert:operator', None),
+                                         ('replace', 'cert:replacer', None)):
+            request['options']['replace'] = replace
+            ended = core.wait_end(core.start('web-1', verb, principal=principal, **request))
+            assert ended['state'] == 'applied', ended
 
 
 @case('nobody-sees-OTHERS')
