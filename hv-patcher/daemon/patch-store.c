@@ -482,6 +482,11 @@ static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
 	if (g_hash_table_size(self->patches) >= MAX_PATCHES)
 		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY, "%u patches are here already",
 				       MAX_PATCHES);
+	if (patch->size_bytes > MAX_STORED_BYTES - self->stored_bytes)
+		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY,
+				       "the patches that are here have %" G_GINT64_FORMAT
+				       " bytes already",
+				       self->stored_bytes);
 	if (!hvp_patch_store_check_serial(self, patch, error) || !note_serial(self, patch, error))
 		return false;
 	object = json_object_new();

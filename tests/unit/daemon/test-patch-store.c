@@ -265,6 +265,29 @@ static void test_downgrade_CONFLICT(Scene *self, gconstpointer data)
 	g_assert_nonnull(upload_fd(self, file_of(older), &created, &error));
 }
 
+/* By the documents: what is not there need not be. */
+static void test_full_TOO_MANY(Scene *self, gconstpointer data)
+{
+	g_autofree char *sha256 = g_strnfill(64, 'a');
+	g_autofree char *path = g_strdup_printf("%s/patches/%s.json", self->state, sha256);
+	g_autofree char *text = g_strdup_printf(
+		"{\"document\":{\"name\":\"big\",\"sha256\":\"%s\",\"size\":%" G_GINT64_FORMAT "}}",
+		sha256, ((gint64)4 << 30) - 1);
+	g_autoptr(GBytes) module = synth_klp_file();
+	g_autoptr(GError) error = NULL;
+	bool created;
+
+	(void)data;
+	g_assert_true(g_file_set_contents(path, text, -1, NULL));
+	scene_close(self);
+	scene_open(self);
+	g_assert_null(upload_fd(self, file_of(module), &created, &error));
+	g_assert_error(error, HVP_PROBLEM, HVP_PROBLEM_TOO_MANY);
+	g_clear_error(&error);
+	g_assert_true(hvp_patch_store_remove(self->store, sha256, &error));
+	g_assert_nonnull(upload_fd(self, file_of(module), &created, &error));
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -276,5 +299,6 @@ int main(int argc, char **argv)
 	ADD("changed-TAMPERED", test_changed_TAMPERED);
 	ADD("revoked-PERMISSION", test_revoked_PERMISSION);
 	ADD("downgrade-CONFLICT", test_downgrade_CONFLICT);
+	ADD("full-TOO-MANY", test_full_TOO_MANY);
 	return g_test_run();
 }
