@@ -76,6 +76,21 @@ static void save_or_warn(const HvpOperations *self, const HvpOperation *operatio
 		g_warning("operation %s: %s", operation->id, error->message);
 }
 
+/*
+ * Of one that waits no longer. By what the disk has, the next start would do it, be it done or
+ * cancelled: better that it knows nothing of it.
+ */
+static void save_or_forget(const HvpOperations *self, const HvpOperation *operation)
+{
+	g_autofree char *path = path_of(self, operation);
+	g_autoptr(GError) error = NULL;
+
+	if (save(self, operation, &error))
+		return;
+	g_warning("operation %s: %s", operation->id, error->message);
+	(void)g_unlink(path);
+}
+
 static void tell(HvpOperations *self, Entry *entry)
 {
 	const HvpOperation *operation = entry->operation;
@@ -348,7 +363,6 @@ static void leave(HvpOperations *self, Entry *entry)
 	HvpOperation *operation = entry->operation;
 
 	g_hash_table_remove(self->by_domain, operation->domain);
-	save_or_warn(self, operation);
 	count_end(self, operation);
 	tell(self, entry);
 	self->setup.handlers->at_domain(operation->domain, NULL, self->setup.data);
@@ -363,6 +377,7 @@ static void on_ended(HvpOperation *operation, gpointer data)
 	if (hvp_operation_is_changing(operation))
 		self->stopping--;
 	g_clear_pointer(&entry->run, hvp_run_free);
+	save_or_warn(self, operation);
 	leave(self, entry);
 	prune(self);
 	schedule(self);
@@ -386,9 +401,9 @@ static void start_entry(HvpOperations *self, Entry *entry)
 		operation->started_usec = g_get_real_time();
 		g_free(operation->step);
 		operation->step = g_strdup("begins");
+		/* Before its worker exists: so it is never taken for one that waits. */
+		save_or_forget(self, operation);
 	}
-	/* Before its worker exists: one that was at work is never taken for one that waited. */
-	save_or_warn(self, operation);
 	entry->run = hvp_run_start(operation, phase, self->setup.config, self->setup.patches,
 				   &run_handlers, self);
 	tell(self, entry);
@@ -541,7 +556,9 @@ static void cancel_waiting(HvpOperations *self, Entry *entry)
 	operation->ended_usec = g_get_real_time();
 	g_free(operation->step);
 	operation->step = g_strdup(hvp_operation_state_name(operation->state));
+	save_or_forget(self, operation);
 	leave(self, entry);
+	prune(self);
 }
 
 bool hvp_operations_cancel(HvpOperations *self, const char *id, GError **error)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -281,6 +282,25 @@ def _():
             core.terminate()
             while b'STOPPING=1' not in seen:
                 seen += listener.recv(4096) + b'\n'
+@case('cancelled-with-no-disk-NOT-DONE')
+def _():
+    with core_with(domains=['web-1', 'db-1'], config='max-stopped=1\n') as core:
+        sha256 = core.upload()
+        core.script('apply', wait='never')
+        core.start('web-1', 'apply', patch=sha256)
+        waiting = core.start('db-1', 'apply', patch=sha256)
+        until(lambda: core.jobs('apply'), 'job')
+        # No further descriptor: nothing can be written any more.
+        resource.prlimit(core.process.pid, resource.RLIMIT_NOFILE, (3, 1024))
+        core.call('CancelOperation', 's', waiting['id'])
+        assert core.operation(waiting)['state'] == 'cancelled'
+        core.kill()
+        core.script('apply')
+        core.run()
+        refused('NOT_FOUND', core.operation, waiting)
+        assert len(core.jobs('apply')) == 1
+
+
 
 
 @case('second-daemon-CONFLICT')
