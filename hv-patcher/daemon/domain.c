@@ -8,6 +8,8 @@
 #include "daemon/fields.h"
 
 #define MAX_REASON_BYTES 1000U
+/* Of the document with what a worker saw, which its guest may have made up. */
+#define MAX_TEXT_BYTES (256U << 10)
 
 HvpDomain *hvp_domain_new(const HvpListed *listed)
 {
@@ -151,6 +153,8 @@ void hvp_domain_set_look(HvpDomain *self, JsonNode *look,
 		take_info(self, info);
 	if (status != NULL)
 		take_status(self, status, find_cves, data);
+	if (strlen(hvp_domain_get_text(self)) > MAX_TEXT_BYTES)
+		hvp_domain_set_no_look(self, "the worker saw more than there can be");
 }
 
 void hvp_domain_set_no_look(HvpDomain *self, const char *why)

@@ -12,6 +12,8 @@
 
 #define DEFAULT_LIST 100
 #define MAX_LIST 1000
+/* A bus turns out who sends a message of more than 32 MiB. */
+#define MAX_ANSWER_BYTES (16U << 20)
 #define DOMAIN "domain"
 #define OPERATION "operation"
 
@@ -38,8 +40,18 @@ static void add_element(GString *array, const char *text)
 
 static void answer_array(HvpCall *call, GString *array)
 {
+	g_autofree char *text = NULL;
+	g_autoptr(GError) error = NULL;
+
 	g_string_append_c(array, ']');
-	answer_text(call, g_string_free(array, FALSE));
+	text = g_string_free(array, FALSE);
+	if (strlen(text) <= MAX_ANSWER_BYTES) {
+		answer_text(call, g_steal_pointer(&text));
+		return;
+	}
+	hvp_problem_set(&error, HVP_PROBLEM_TOO_LARGE,
+			"all of them have more than %u bytes: ask for each", MAX_ANSWER_BYTES);
+	hvp_call_fail(call, error, NULL);
 }
 
 /* --- domains --- */
@@ -290,6 +302,17 @@ static void start_operation(HvpCall *call)
 	hvp_call_answer(call, g_variant_new("(sb)", text, created));
 }
 
+/* To apply in place of what is in force is to replace, however it is asked for. */
+static HvpVerb verb_needed(const HvpOperationRequest *request)
+{
+	JsonNode *replace = hvp_json_text_typed_member(json_node_get_object(request->options),
+						       "replace", G_TYPE_BOOLEAN);
+
+	if (request->verb == HVP_VERB_APPLY && replace != NULL && json_node_get_boolean(replace))
+		return HVP_VERB_REPLACE;
+	return request->verb;
+}
+
 static void begin_start_operation(HvpCall *call)
 {
 	g_autoptr(GError) error = NULL;
@@ -300,17 +323,6 @@ static void begin_start_operation(HvpCall *call)
 		need_on_domain(call, verb_needed(call->request), start_operation);
 	else
 		hvp_call_fail(call, error, NULL);
-}
-
-/* To apply in place of what is in force is to replace, however it is asked for. */
-static HvpVerb verb_needed(const HvpOperationRequest *request)
-{
-	JsonNode *replace = hvp_json_text_typed_member(json_node_get_object(request->options),
-						       "replace", G_TYPE_BOOLEAN);
-
-	if (request->verb == HVP_VERB_APPLY && replace != NULL && json_node_get_boolean(replace))
-		return HVP_VERB_REPLACE;
-	return request->verb;
 }
 
 static void need_on_operation(HvpCall *call, HvpVerb verb, HvpCallStep next)
@@ -426,6 +438,9 @@ static void answer_operations(HvpCall *call, const Filter *filter)
 		    !hvp_call_may_view(call, operation->domain, operation->domain_name))
 			continue;
 		text = operation_text(operation);
+		/* Results can be long. The newest are there, as with a lower limit. */
+		if (array->len + strlen(text) + 2 > MAX_ANSWER_BYTES)
+			break;
 		add_element(array, text);
 		count++;
 	}

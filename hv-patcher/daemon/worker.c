@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,7 +22,8 @@
 
 #define MAX_MESSAGE_BYTES (256U << 10)
 #define MAX_ATTACHED_BYTES (16U << 20)
-#define MAX_DEPTH 16
+/* Four below what readers of events take, in which a result is. */
+#define MAX_DEPTH 12
 #define MAX_VALUES 500000
 /* So that one worker cannot keep the loop from all others. */
 #define MESSAGES_A_TURN 16
@@ -138,10 +140,64 @@ static ssize_t receive(int fd, char *buffer, int *ret_fd)
 	return got;
 }
 
+/* Whether it stays as it is in a document, of which strict readers would refuse the whole. */
+static bool is_plain_name(const char *name)
+{
+	for (const char *at = name; *at != '\0'; at++)
+		if (g_ascii_iscntrl(*at) || *at == '"' || *at == '\\')
+			return false;
+	return true;
+}
+
+static bool add_members(GPtrArray *open, JsonObject *object)
+{
+	JsonObjectIter iter;
+	const char *name;
+	JsonNode *node;
+
+	json_object_iter_init(&iter, object);
+	while (json_object_iter_next(&iter, &name, &node)) {
+		if (!is_plain_name(name))
+			return false;
+		g_ptr_array_add(open, node);
+	}
+	return true;
+}
+
+static void add_elements(GPtrArray *open, JsonArray *array)
+{
+	for (guint i = 0; i < json_array_get_length(array); i++)
+		g_ptr_array_add(open, json_array_get_element(array, i));
+}
+
+static bool is_plain(JsonNode *root)
+{
+	g_autoptr(GPtrArray) open = g_ptr_array_new();
+
+	g_ptr_array_add(open, root);
+	while (open->len > 0) {
+		JsonNode *node = g_ptr_array_steal_index_fast(open, open->len - 1);
+
+		if (JSON_NODE_HOLDS_OBJECT(node)) {
+			if (!add_members(open, json_node_get_object(node)))
+				return false;
+		} else if (JSON_NODE_HOLDS_ARRAY(node)) {
+			add_elements(open, json_node_get_array(node));
+		} else if (JSON_NODE_HOLDS_VALUE(node) &&
+			   json_node_get_value_type(node) == G_TYPE_DOUBLE &&
+			   !isfinite(json_node_get_double(node))) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static JsonNode *parse(const char *text, gsize length_bytes)
 {
-	return hvp_json_text_parse_object(text, length_bytes, MAX_DEPTH, MAX_VALUES, "a message",
-					  NULL);
+	g_autoptr(JsonNode) root = hvp_json_text_parse_object(text, length_bytes, MAX_DEPTH,
+							      MAX_VALUES, "a message", NULL);
+
+	return root != NULL && is_plain(root) ? g_steal_pointer(&root) : NULL;
 }
 
 /* Sealed, or else it could change, or be cut off under us, while we read it. */

@@ -186,6 +186,56 @@ def _():
         assert len(told) < 60, len(told)
 
 
+def deep(levels):
+    value = {}
+    for _ in range(levels):
+        value = {'a': value}
+    return value
+
+
+@case('result-that-API-refuses-REFUSED')
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        for odd in (deep(12), {'a\nb': 1}, {'a"': [1]}, {'n': [{'x\\': 1}]}):
+            core.script('check', attached=True, result={'version': 1, **odd})
+            ended = core.wait_end(core.start('web-1', 'check', patch=sha256))
+            assert (ended['state'], ended['result']) == ('failed', None), ended
+        core.script('check', result={'version': 1, **deep(8), 'n': 1.5, 'b': [None, True, 'x\n']})
+        assert core.wait_end(core.start('web-1', 'check', patch=sha256))['state'] == 'checked'
+
+
+def long_look(reasons):
+    return {'version': 1, 'info': {'backend': 'kvm', 'reasons': ['\x7f' * 1000] * reasons},
+            'status': {'version': 1, 'patches': []}}
+
+
+@case('long-look-core-STAYS')
+def _():
+    with core_with(domains=['web-1', 'web-2', 'web-3']) as core:
+        core.script('look', attached=True, result=long_look(2500))
+        for name in core.names:
+            core.call('RefreshDomain', 's', core.uuid(name))
+        until(lambda: all('more than' in ''.join(one['reasons']) for one in core.domains()),
+              'end of the looks')
+        assert not any(one['patchable'] for one in core.domains())
+        core.script('look', result=long_look(30))
+        core.call('RefreshDomain', 's', core.uuid('web-2'))
+        until(lambda: core.domain('web-2')['backend'] == 'kvm', 'a look that fits')
+
+
+@case('long-results-list-CUT', timeout=120)
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('check', attached=True, result={'version': 1, 'x': 'y' * 250000})
+        for _ in range(70):
+            newest = core.wait_end(core.start('web-1', 'check', patch=sha256))
+        listed = core.operations(limit=1000)
+        assert len(listed) < 70 and listed[0]['id'] == newest['id'], len(listed)
+        assert len(core.operations(limit=20)) == 20
+
+
 # --- the daemon's own end ---
 
 @case('core-killed-recovered-and-GOES-ON')
@@ -229,6 +279,25 @@ def _():
         core.script('recover')
         core.run()
         assert core.wait_end(operation)['state'] == 'failed'
+        assert len(core.jobs('apply')) == 1
+
+
+@case('cancelled-with-no-disk-NOT-DONE')
+def _():
+    with core_with(domains=['web-1', 'db-1'], config='max-stopped=1\n') as core:
+        sha256 = core.upload()
+        core.script('apply', wait='never')
+        core.start('web-1', 'apply', patch=sha256)
+        waiting = core.start('db-1', 'apply', patch=sha256)
+        until(lambda: core.jobs('apply'), 'job')
+        # No further descriptor: nothing can be written any more.
+        resource.prlimit(core.process.pid, resource.RLIMIT_NOFILE, (3, 1024))
+        core.call('CancelOperation', 's', waiting['id'])
+        assert core.operation(waiting)['state'] == 'cancelled'
+        core.kill()
+        core.script('apply')
+        core.run()
+        refused('NOT_FOUND', core.operation, waiting)
         assert len(core.jobs('apply')) == 1
 
 
@@ -282,25 +351,6 @@ def _():
             core.terminate()
             while b'STOPPING=1' not in seen:
                 seen += listener.recv(4096) + b'\n'
-@case('cancelled-with-no-disk-NOT-DONE')
-def _():
-    with core_with(domains=['web-1', 'db-1'], config='max-stopped=1\n') as core:
-        sha256 = core.upload()
-        core.script('apply', wait='never')
-        core.start('web-1', 'apply', patch=sha256)
-        waiting = core.start('db-1', 'apply', patch=sha256)
-        until(lambda: core.jobs('apply'), 'job')
-        # No further descriptor: nothing can be written any more.
-        resource.prlimit(core.process.pid, resource.RLIMIT_NOFILE, (3, 1024))
-        core.call('CancelOperation', 's', waiting['id'])
-        assert core.operation(waiting)['state'] == 'cancelled'
-        core.kill()
-        core.script('apply')
-        core.run()
-        refused('NOT_FOUND', core.operation, waiting)
-        assert len(core.jobs('apply')) == 1
-
-
 
 
 @case('second-daemon-CONFLICT')
