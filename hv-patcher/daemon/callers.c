@@ -8,11 +8,14 @@
 #define BUS_PATH "/org/freedesktop/DBus"
 #define TIMEOUT_MSEC 5000
 #define MAX_KNOWN 1024U
+/* Calls of a user, neither root nor the API, that wait for polkit; each holds its message. */
+#define MAX_AT_WORK_EACH 16U
 
 struct HvpCallers {
 	GDBusConnection *connection;
 	guint32 api_uid;
-	GHashTable *known; /* names of connections: uid */
+	GHashTable *known;   /* names of connections: uid */
+	GHashTable *at_work; /* uid: how many callers of it there are */
 };
 
 typedef struct {
@@ -30,6 +33,7 @@ HvpCallers *hvp_callers_new(GDBusConnection *connection, guint32 api_uid)
 	self->connection = g_object_ref(connection);
 	self->api_uid = api_uid;
 	self->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	self->at_work = g_hash_table_new(NULL, NULL);
 	return self;
 }
 
@@ -39,13 +43,28 @@ void hvp_callers_free(HvpCallers *self)
 		return;
 	g_object_unref(self->connection);
 	g_hash_table_unref(self->known);
+	g_hash_table_unref(self->at_work);
 	g_free(self);
+}
+
+static guint count_at_work(const HvpCallers *self, guint32 uid)
+{
+	return GPOINTER_TO_UINT(g_hash_table_lookup(self->at_work, GUINT_TO_POINTER(uid)));
+}
+
+static void set_at_work(HvpCallers *self, guint32 uid, guint count)
+{
+	if (count > 0)
+		g_hash_table_insert(self->at_work, GUINT_TO_POINTER(uid), GUINT_TO_POINTER(count));
+	else
+		g_hash_table_remove(self->at_work, GUINT_TO_POINTER(uid));
 }
 
 void hvp_callers_free_caller(HvpCaller *caller)
 {
 	if (caller == NULL)
 		return;
+	set_at_work(caller->callers, caller->uid, count_at_work(caller->callers, caller->uid) - 1);
 	g_free(caller->sender);
 	g_free(caller->principal);
 	g_free(caller);
@@ -63,13 +82,20 @@ static HvpCaller *caller_new(const Question *question, guint32 uid)
 {
 	HvpCaller *caller = g_new0(HvpCaller, 1);
 
+	caller->callers = question->callers;
 	caller->sender = g_strdup(question->sender);
 	caller->uid = uid;
+	set_at_work(caller->callers, uid, count_at_work(caller->callers, uid) + 1);
 	caller->is_direct = question->principal[0] == '\0';
 	caller->is_api = uid == question->callers->api_uid;
 	caller->principal = caller->is_direct ? g_strdup_printf("uid:%u", uid)
 					      : g_strdup(question->principal);
 	return caller;
+}
+
+static bool is_one_too_many(const HvpCallers *self, guint32 uid)
+{
+	return uid != 0 && uid != self->api_uid && count_at_work(self, uid) >= MAX_AT_WORK_EACH;
 }
 
 static void answer_uid(const Question *question, guint32 uid)
@@ -80,6 +106,8 @@ static void answer_uid(const Question *question, guint32 uid)
 		answer_error(question, HVP_PROBLEM_FORBIDDEN, "nobody may call for others");
 	else if (!is_direct && !hvp_roles_is_principal(question->principal))
 		answer_error(question, HVP_PROBLEM_UNAUTHENTICATED, "the principal is none");
+	else if (is_one_too_many(question->callers, uid))
+		answer_error(question, HVP_PROBLEM_TOO_MANY, "too many calls of yours are at work");
 	else
 		question->answer(caller_new(question, uid), NULL, question->data);
 }

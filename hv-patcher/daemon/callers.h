@@ -10,8 +10,11 @@
 
 #include "base/error.h"
 
+typedef struct HvpCallers HvpCallers;
+
 typedef struct {
-	char *sender; /* the connection's own name */
+	HvpCallers *callers; /* which count those of each user; outlive it */
+	char *sender;	     /* the connection's own name */
 	guint32 uid;
 	char *principal;   /* for whom */
 	bool is_direct;	   /* for himself */
@@ -19,15 +22,13 @@ typedef struct {
 	bool may_interact; /* waits for somebody who types a password */
 } HvpCaller;
 
-typedef struct HvpCallers HvpCallers;
-
 /* @api_uid: who may speak for others; G_MAXUINT32: nobody. @connection is referenced. */
 HvpCallers *hvp_callers_new(GDBusConnection *connection, guint32 api_uid);
 void hvp_callers_free(HvpCallers *self);
 
 /*
- * @caller NULL: @error says why, FORBIDDEN or UNAUTHENTICATED. Else it is the callee's. May be
- * called from within hvp_callers_identify.
+ * @caller NULL: @error says why, FORBIDDEN, UNAUTHENTICATED or TOO_MANY. Else it is the callee's.
+ * May be called from within hvp_callers_identify.
  */
 typedef void (*HvpCallersAnswer)(HvpCaller *caller, const GError *error, gpointer data);
 

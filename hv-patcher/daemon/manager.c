@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/manager.h"
 
+#include <gio/gunixfdlist.h>
 #include <string.h>
 
 #include "daemon/hvp-manager-interface.h"
@@ -15,6 +16,16 @@ struct HvpManager {
 	bool is_ready;
 };
 
+/* Descriptors that nobody asked for would be held until the call is answered. */
+static bool has_strange_files(GDBusMethodInvocation *invocation, const char *method)
+{
+	GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
+	GUnixFDList *files = g_dbus_message_get_unix_fd_list(message);
+	int wanted = strcmp(method, "UploadPatch") == 0 ? 1 : 0;
+
+	return files != NULL && g_unix_fd_list_get_length(files) > wanted;
+}
+
 static void on_method(GDBusConnection *connection, const char *sender, const char *path,
 		      const char *interface, const char *method, GVariant *parameters,
 		      GDBusMethodInvocation *invocation, gpointer data)
@@ -27,7 +38,11 @@ static void on_method(GDBusConnection *connection, const char *sender, const cha
 	(void)path;
 	(void)interface;
 	(void)parameters;
-	if (step != NULL)
+	if (has_strange_files(invocation, method))
+		g_dbus_method_invocation_return_error(invocation, G_DBUS_ERROR,
+						      G_DBUS_ERROR_INVALID_ARGS,
+						      "%s takes no such files", method);
+	else if (step != NULL)
 		hvp_call_begin(self->context, invocation, step);
 	else
 		g_dbus_method_invocation_return_error(invocation, G_DBUS_ERROR,

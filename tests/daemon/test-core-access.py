@@ -211,6 +211,54 @@ def _():
         assert len(core.domains()) == 1
 
 
+# Calls at once, from one connection; prints how many were refused, and as what.
+MANY = """
+import collections, json, sys
+import gi
+gi.require_version('Gio', '2.0')
+from gi.repository import Gio, GLib
+sys.path.append(sys.argv[2])
+from core import INTERFACE, NAME, PATH, connect
+bus, seen, loop = connect(sys.argv[1]), collections.Counter(), GLib.MainLoop()
+def on_answer(_, result):
+    try:
+        bus.call_finish(result)
+    except GLib.Error as error:
+        seen[Gio.DBusError.get_remote_error(error).rpartition('.')[2]] += 1
+for _ in range(40):
+    bus.call(NAME, PATH, INTERFACE, 'ListDomains', GLib.Variant('(s)', ('',)), None, 0, 30000, None,
+             on_answer)
+GLib.timeout_add(3000, loop.quit)
+loop.run()
+print(json.dumps(seen))
+"""
+
+
+@case('many-calls-of-one-user-TOO-MANY')
+def _():
+    with core_with(system_bus=True) as core, fake_polkit(core, {'view': 'hang'}):
+        result = subprocess.run(['/usr/bin/python3', '-c', MANY, core.bus.address, HERE],
+                                user=STRANGER, group=STRANGER, extra_groups=[], text=True,
+                                capture_output=True, check=False,
+                                env={'PATH': os.environ['PATH'], 'PYTHONDONTWRITEBYTECODE': '1'})
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout) == {'TOO_MANY': 24}, result.stdout
+        assert len(core.domains()) == 1
+
+
+@case('unwanted-files-REFUSED')
+def _():
+    with core_with() as core, open(__file__, 'rb') as file:
+        fds = Gio.UnixFDList.new()
+        fds.append(file.fileno())
+        try:
+            core.call('ListDomains', '', fds=fds)
+        except GLib.Error as error:
+            assert 'takes no such files' in error.message, error
+        else:
+            raise AssertionError('taken')
+
+
 @case('polkit-of-another-bus-NOT-ASKED')
 def _():
     with core_with() as core, fake_polkit(core, {'view': 'yes'}) as asked:
