@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/daemon.h"
 #include "daemon/manager.h"
@@ -182,5 +183,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hvpatchd: %s\n", error->message);
 	g_free(self.config_path);
 	g_free(self.state_folder);
-	return self.exit_status;
+	/* Threads in libvirt's hands may be at work still with what exit() takes down. */
+	fflush(NULL);
+	_exit(self.exit_status);
 }
