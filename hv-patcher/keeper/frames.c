@@ -98,6 +98,18 @@ static bool push(HvpFrames *self, const HvpKeeperFrame *frame, GError **error)
 }
 
 /*
+ * Threads that come by a trap are moved by the thousand, and the journal is not to fill with that.
+ * False: @frame's record, at @at, is not the last one, or might not be by now.
+ */
+static bool cut_redirection(const HvpFrames *self, const HvpKeeperFrame *frame, gint64 at)
+{
+	return self->tool_waits && is_redirection(frame) && at >= 0 &&
+	       hvp_journal_get_size(self->journal_fd) ==
+		       at + HVP_JOURNAL_HEADER_BYTES + (gint64)sizeof *frame &&
+	       hvp_journal_cut(self->journal_fd, at);
+}
+
+/*
  * The innermost frame is no more. Where that cannot be written, its beginning is taken away: a
  * recovery must not wait for a thread that is home. It stays that the call was made, if it was.
  */
@@ -106,6 +118,8 @@ static bool pop(HvpFrames *self, HvpJournalType how, GError **error)
 	GError *local = NULL;
 	gint64 at = self->journal_at[--self->frame_count];
 
+	if (cut_redirection(self, &self->frames[self->frame_count], at))
+		return true;
 	if (hvp_journal_append(self->journal_fd, how, NULL, 0, &local))
 		return true;
 	if (at >= 0 && how == HVP_JOURNAL_HOME &&

@@ -31,7 +31,8 @@ typedef struct {
 	HvpKeeperFrame frames[HVP_KEEPER_MAX_FRAMES];
 	gint64 journal_at[HVP_KEEPER_MAX_FRAMES]; /* where a frame's record stands, or -1 */
 	gsize frame_count;
-	bool started; /* the innermost call: vCPUs ran since it was made */
+	bool started;	 /* the innermost call: vCPUs ran since it was made */
+	bool tool_waits; /* for our answer: it writes nothing to the journal meanwhile */
 } HvpFrames;
 
 /* Where vCPU @index stands; its registers are known. */

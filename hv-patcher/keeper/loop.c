@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include "keeper/home.h"
+#include "keeper/journal.h"
 #include "keeper/requests.h"
 
 #define STATUS_USEC G_USEC_PER_SEC
+/* Of the journal, for going home; and for a recovery, of one that has nearly all. */
+#define SPARE_BYTES (2U << 20)
 
 static void on_tool(HvpSession *self)
 {
@@ -17,6 +20,7 @@ static void on_tool(HvpSession *self)
 		return;
 	case HVP_WIRE_READ_DONE:
 		if (self->pending == HVP_SESSION_PENDING_NOTHING) {
+			self->frames.tool_waits = true;
 			hvp_requests_handle(self);
 			hvp_wire_clear(&self->request);
 			return;
@@ -167,11 +171,17 @@ static void note_pause(HvpSession *self)
 		self->vcpus.owner_paused = !running;
 }
 
+static void note_whether_tool_waits(HvpSession *self)
+{
+	self->frames.tool_waits = self->pending != HVP_SESSION_PENDING_NOTHING;
+}
+
 /* Who stands at a spin trap? */
 static bool look(HvpSession *self, GError **error)
 {
 	bool answered;
 
+	note_whether_tool_waits(self);
 	if (!hvp_session_stop(self, error))
 		return false;
 	if (self->going_home) {
@@ -223,6 +233,20 @@ static void on_pending_deadline(HvpSession *self)
 	hvp_session_answer_error(self, error);
 }
 
+/*
+ * What a recovery cannot read leaves the guest to an operator, and the folder is the whole host's:
+ * long before, all is taken back.
+ */
+static void check_journal(HvpSession *self)
+{
+	gint64 most_bytes = self->has_adopted ? HVP_JOURNAL_MAX_BYTES + SPARE_BYTES
+					      : HVP_JOURNAL_MAX_BYTES - SPARE_BYTES;
+
+	if (self->ended == NULL && hvp_journal_get_size(self->journal_fd) > most_bytes)
+		hvp_home_end_with(self, HVP_ERROR_UNDONE,
+				  "the journal is full; rolled back and resumed");
+}
+
 static int next_timeout_msec(const HvpSession *self)
 {
 	HvpDeadline deadline = hvp_deadline_in((gint64)3600 * G_USEC_PER_SEC);
@@ -270,6 +294,7 @@ static void wait_and_handle(HvpSession *self)
 	if (poll(descriptors, G_N_ELEMENTS(descriptors),
 		 buffered ? 0 : next_timeout_msec(self)) < 0)
 		return;
+	note_whether_tool_waits(self);
 	/*
 	 * One at a time, as each may change what the others mean; the backend last, as a
 	 * busy trap would not let the others have their turn.
@@ -282,8 +307,10 @@ static void wait_and_handle(HvpSession *self)
 		on_monitor(self);
 	else if (buffered || descriptors[3].revents != 0)
 		on_stub(self);
+	note_whether_tool_waits(self);
 	take_resets(self);
 	handle_deadlines(self);
+	check_journal(self);
 }
 
 static bool has_more_to_do(HvpSession *self)

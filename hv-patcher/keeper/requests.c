@@ -149,6 +149,7 @@ static bool on_adopt(HvpSession *self, const guint8 *bytes, gsize length_bytes, 
 	    !require(start != NULL, "malformed request", error))
 		return false;
 	memcpy(&head, start, sizeof head);
+	self->has_adopted = true;
 	if (!load_adopted(self, &head, &cursor, error)) {
 		forget_adopted(self);
 		return false;

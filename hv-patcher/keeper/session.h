@@ -53,6 +53,7 @@ typedef struct {
 	bool going_home;
 	bool has_set_out; /* on the way home: nothing is left to do without the guest */
 	bool stays_attached; /* at the end of going home: ADOPT */
+	bool has_adopted;    /* what is in the journal since before */
 	bool reattached;
 	bool monitor_lost;
 	bool terminated;

@@ -30,6 +30,30 @@ static void test_budget_UNDONE(void)
 	}
 }
 
+/* A tool that has the journal filled loses its keeper long before no recovery could read it. */
+static void test_full_journal_UNDONE(void)
+{
+	g_autofree guint8 *filling = g_malloc0(HVP_JOURNAL_MAX_RECORD_BYTES);
+	g_auto(Vm) vm = { 0 };
+	g_auto(HvpKeeperStop) stop = { 0 };
+	g_autoptr(GError) error = NULL;
+
+	if (!vm_is_possible())
+		return;
+	vm_start(&vm);
+	CHECK(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &stop, &error));
+	CHECK(hvp_keeper_write(vm.keeper, &patch, 1, &error));
+	for (int i = 0; i < 14; i++)
+		CHECK(hvp_journal_append(vm.journal_fd, HVP_JOURNAL_STEP, filling,
+					 HVP_JOURNAL_MAX_RECORD_BYTES, &error));
+	g_assert_false(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &stop, &error) &&
+		       hvp_keeper_commit(vm.keeper, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_UNDONE);
+	g_assert_nonnull(strstr(error->message, "journal is full"));
+	vm_wait_untouched(&vm, 20 * G_USEC_PER_SEC);
+	g_assert_cmpint(hvp_journal_get_size(vm.journal_fd), <, HVP_JOURNAL_MAX_BYTES);
+}
+
 /* The tool stands still at a hook for too long: its thread goes home, and the VM runs. */
 static void test_budget_at_a_hook_UNDONE(void)
 {
@@ -330,6 +354,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/faults/budget-UNDONE", test_budget_UNDONE);
+	g_test_add_func("/faults/full-journal-UNDONE", test_full_journal_UNDONE);
 	g_test_add_func("/faults/budget-at-a-hook-UNDONE", test_budget_at_a_hook_UNDONE);
 	g_test_add_func("/faults/paused-by-its-owner-CONFLICT", test_paused_by_its_owner_CONFLICT);
 	g_test_add_func("/faults/debugger-CONFLICT", test_debugger_CONFLICT);

@@ -352,7 +352,8 @@ static void test_redirect(void)
 	CHECK(hvp_keeper_detach(vm.keeper, &error));
 	vm_assert_untouched(&vm);
 	journal = vm_journal(&vm);
-	g_assert_cmpstr(journal, ==, "ADhX");
+	/* Where it was sent stays no longer than it took. */
+	g_assert_cmpstr(journal, ==, "AX");
 }
 
 /* Who comes by while a call is under way is redirected, and the call is not lost. */
