@@ -17,12 +17,15 @@
 #define MAX_KEPT 10000U
 #define MAX_KEPT_AT_ALL 50000U
 #define KEPT_USEC ((gint64)24 * 60 * 60 * G_USEC_PER_SEC)
+/* Of the results of all of them: of a guest that makes them up each can be long. */
+#define MAX_RESULTS_BYTES (64U << 20)
 #define EVENT_USEC (250 * 1000)
 
 typedef struct {
 	HvpOperation *operation;
 	HvpRun *run;	     /* NULL: it waits, or has ended */
 	bool needs_recovery; /* it was at work when the daemon ended */
+	gsize result_bytes;  /* what is counted of it */
 	gint64 told_usec;    /* when the last event was */
 	HvpOperationState told_state;
 } Entry;
@@ -37,6 +40,7 @@ struct HvpOperations {
 	GQueue waiting;	       /* likewise */
 	guint running;
 	guint stopping; /* of those, how many rewrite */
+	gsize results_bytes;
 	bool has_begun;
 	bool is_draining;
 };
@@ -125,6 +129,31 @@ static void add(HvpOperations *self, Entry *entry)
 	g_queue_push_tail(&self->waiting, entry);
 }
 
+static void count_result(HvpOperations *self, Entry *entry)
+{
+	JsonNode *result = entry->operation->result;
+	g_autofree char *text = result ? hvp_fields_to_text(result) : NULL;
+
+	self->results_bytes -= entry->result_bytes;
+	entry->result_bytes = text ? strlen(text) : 0;
+	self->results_bytes += entry->result_bytes;
+}
+
+/* The oldest ones are known to have ended, and how, but not with what. */
+static void drop_results(HvpOperations *self)
+{
+	for (GList *link = self->order.head;
+	     link != NULL && self->results_bytes > MAX_RESULTS_BYTES; link = link->next) {
+		Entry *entry = link->data;
+
+		if (entry->result_bytes == 0)
+			continue;
+		g_clear_pointer(&entry->operation->result, json_node_unref);
+		count_result(self, entry);
+		save_or_warn(self, entry->operation);
+	}
+}
+
 static void forget(HvpOperations *self, GList *link)
 {
 	Entry *entry = link->data;
@@ -138,6 +167,7 @@ static void forget(HvpOperations *self, GList *link)
 			g_hash_table_remove(self->by_key, key);
 	}
 	(void)g_unlink(path);
+	self->results_bytes -= entry->result_bytes;
 	g_queue_delete_link(&self->order, link);
 	g_hash_table_remove(self->by_id, operation->id);
 }
@@ -147,6 +177,7 @@ static void prune(HvpOperations *self)
 	gint64 before = g_get_real_time() - KEPT_USEC;
 	GList *next;
 
+	drop_results(self);
 	for (GList *link = self->order.head; link != NULL && self->order.length > MAX_KEPT;
 	     link = next) {
 		const HvpOperation *operation = ((Entry *)link->data)->operation;
@@ -232,6 +263,7 @@ static bool read_all(HvpOperations *self, GError **error)
 	for (guint i = 0; i < entries->len; i++) {
 		take_up(self, g_ptr_array_index(entries, i));
 		add(self, g_ptr_array_index(entries, i));
+		count_result(self, g_ptr_array_index(entries, i));
 	}
 	return true;
 }
@@ -377,6 +409,7 @@ static void on_ended(HvpOperation *operation, gpointer data)
 	if (hvp_operation_is_changing(operation))
 		self->stopping--;
 	g_clear_pointer(&entry->run, hvp_run_free);
+	count_result(self, entry);
 	save_or_warn(self, operation);
 	leave(self, entry);
 	prune(self);

@@ -236,6 +236,30 @@ def _():
         assert len(core.operations(limit=20)) == 20
 
 
+@case('long-results-oldest-DROPPED', timeout=120)
+def _():
+    with core_with() as core:
+        sha256 = core.upload()
+        core.script('check', attached=True, result={'version': 1, 'x': 'y' * 261000})
+        oldest = core.wait_end(core.start('web-1', 'check', patch=sha256))
+        core.kill()
+        folder = os.path.join(core.state, 'operations')
+        with open(os.path.join(folder, oldest['id'] + '.json'), encoding='utf-8') as file:
+            text = file.read()
+        for _ in range(258):
+            other = str(uuid.uuid4())
+            later = oldest['created_at'].replace('20', '21', 1)
+            with open(os.path.join(folder, other + '.json'), 'w', encoding='utf-8') as file:
+                file.write(text.replace(oldest['id'], other).replace(oldest['created_at'], later))
+        core.run()
+        newest = core.wait_end(core.start('web-1', 'check', patch=sha256))
+        for _ in range(2):
+            assert core.operation(oldest)['state'] == 'checked'
+            assert core.operation(oldest)['result'] is None and newest['result']
+            core.kill()
+            core.run()
+
+
 # --- the daemon's own end ---
 
 @case('core-killed-recovered-and-GOES-ON')
