@@ -145,10 +145,11 @@ class Metrics:
 
 
 class Plane:
-    """hvpatchd, hvpatch-apid and a client of it, on a bus of their own."""
+    """hvpatchd, hvpatch-apid and a client of it, on a bus of their own. FRONT: further settings of
+    hvpatch-apid; the others are Core's."""
 
-    def __init__(self, **core):
-        self._bus, self._core = Bus(), core
+    def __init__(self, front=None, **core):
+        self._bus, self._core, self._front = Bus(), core, front or {}
         self.core = self.front = self.client = self.story = None
 
     def __enter__(self):
@@ -156,7 +157,8 @@ class Plane:
         self._bus.__enter__()
         try:
             self.core = Core(self._bus, **self._core).__enter__()
-            self.front = FrontEnd(apid, bus_address=self._bus.address, heartbeat=1)
+            self.front = FrontEnd(apid, bus_address=self._bus.address, heartbeat=1,
+                                  **self._front)
             self.client = hvpatch.Client(self.front.socket_path, timeout=30, retry_seconds=60)
             self.story = Story(self.client)
         except BaseException:

@@ -385,16 +385,22 @@ def under_kvm(guest):
         virsh('destroy', KVM_NAME)
 
 
+def inside(function):
+    """Calls FUNCTION in this script, run again in those namespaces, and exits."""
+    if os.environ.get(INSIDE):
+        _set_up_inside()
+        function()
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(_run_inside())
+
+
 def main(suite):
     """In place of suite.main()."""
     if missing() or '--list' in sys.argv:
         suite.main()
-    elif os.environ.get(INSIDE):
-        _set_up_inside()
-        suite.main()
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        sys.exit(_run_inside())
+        inside(suite.main)
 
 
 def hvpatch(*arguments, uri=None, output='json', environment=None):
