@@ -149,15 +149,15 @@ class Plane:
     hvpatch-apid; the others are Core's."""
 
     def __init__(self, front=None, **core):
-        self._bus, self._core, self._front = Bus(), core, front or {}
+        self.bus, self._core, self._front = Bus(), core, front or {}
         self.core = self.front = self.client = self.story = None
 
     def __enter__(self):
         apid = built('HVPATCH_APID', 'apid', 'hvpatch-apid')
-        self._bus.__enter__()
+        self.bus.__enter__()
         try:
-            self.core = Core(self._bus, **self._core).__enter__()
-            self.front = FrontEnd(apid, bus_address=self._bus.address, heartbeat=1,
+            self.core = Core(self.bus, **self._core).__enter__()
+            self.front = FrontEnd(apid, bus_address=self.bus.address, heartbeat=1,
                                   **self._front)
             self.client = hvpatch.Client(self.front.socket_path, timeout=30, retry_seconds=60)
             self.story = Story(self.client)
@@ -173,7 +173,7 @@ class Plane:
         finally:
             if self.core:
                 self.core.__exit__(*(error or (None,)))
-            self._bus.__exit__(*error)
+            self.bus.__exit__(*error)
 
     def end(self, operation, seconds=END_SECONDS):
         """An operation as it ended; its end has been told by then, too."""
