@@ -104,13 +104,13 @@ class Bus:
         shutil.rmtree(self.folder)
 
 
-def until(condition, what, seconds=15.0):
+def until(condition, what, seconds=15.0, interval=0.01):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(interval)
     raise AssertionError(f'no {what} within {seconds} s')
 
 

@@ -14,6 +14,7 @@ case is skipped.
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -211,7 +212,7 @@ class LibvirtGuest(Guest):
 
     The test has a monitor of its own, beside libvirt's."""
 
-    count = 0
+    numbers = itertools.count(1)
 
     def __init__(self, kernel, *, smp=2, memory=512, **options):
         super().__init__(kernel, **options)
@@ -238,8 +239,7 @@ class LibvirtGuest(Guest):
             arguments=''.join(f"<qemu:arg value='{escape(item)}'/>" for item in arguments))
 
     def _start(self):
-        LibvirtGuest.count += 1
-        self.name, self.uuid = f'hvp-guest-{LibvirtGuest.count}', str(uuid.uuid4())
+        self.name, self.uuid = f'hvp-guest-{next(self.numbers)}', str(uuid.uuid4())
         with open(self.path('domain.xml'), 'w') as stream:
             stream.write(self._xml())
         self._boot()
@@ -385,16 +385,22 @@ def under_kvm(guest):
         virsh('destroy', KVM_NAME)
 
 
+def inside(function):
+    """Calls FUNCTION in this script, run again in those namespaces, and exits."""
+    if os.environ.get(INSIDE):
+        _set_up_inside()
+        function()
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(_run_inside())
+
+
 def main(suite):
     """In place of suite.main()."""
     if missing() or '--list' in sys.argv:
         suite.main()
-    elif os.environ.get(INSIDE):
-        _set_up_inside()
-        suite.main()
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        sys.exit(_run_inside())
+        inside(suite.main)
 
 
 def hvpatch(*arguments, uri=None, output='json', environment=None):
