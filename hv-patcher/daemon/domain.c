@@ -6,6 +6,7 @@
 #include "base/json-text.h"
 #include "base/text.h"
 #include "daemon/fields.h"
+#include "daemon/problem.h"
 
 #define MAX_REASON_BYTES 1000U
 
@@ -28,6 +29,7 @@ void hvp_domain_forget(HvpDomain *self)
 	g_clear_pointer(&self->kernel, json_node_unref);
 	g_clear_pointer(&self->backend, g_free);
 	g_clear_pointer(&self->reasons, json_node_unref);
+	g_clear_pointer(&self->error, json_node_unref);
 	g_clear_pointer(&self->patches, json_node_unref);
 	g_clear_pointer(&self->text, g_free);
 }
@@ -153,13 +155,14 @@ void hvp_domain_set_look(HvpDomain *self, JsonNode *look,
 		take_status(self, status, find_cves, data);
 }
 
-void hvp_domain_set_no_look(HvpDomain *self, const char *why)
+void hvp_domain_set_no_look(HvpDomain *self, const char *code, const char *why)
 {
 	g_autofree char *reason = hvp_text_escape(why, HVP_TEXT_TERMINATED, MAX_REASON_BYTES);
 	JsonArray *reasons = json_array_new();
 
 	hvp_domain_forget(self);
 	self->patchable = false;
+	self->error = hvp_problem_make(code, reason, NULL, NULL);
 	json_array_add_string_element(reasons, reason);
 	self->reasons = json_node_new(JSON_NODE_ARRAY);
 	json_node_take_array(self->reasons, reasons);
@@ -192,6 +195,7 @@ JsonNode *hvp_domain_to_document(const HvpDomain *self)
 		hvp_fields_set_node(object, "reasons", self->reasons);
 	else
 		json_object_set_array_member(object, "reasons", json_array_new());
+	hvp_fields_set_node(object, "error", self->error);
 	hvp_fields_set_node(object, "patches", self->patches);
 	hvp_fields_set_text(object, "operation", self->operation);
 	hvp_fields_set_time(object, "seen_at", self->seen_usec);

@@ -63,7 +63,8 @@ void hvp_domains_set_look(HvpDomains *self, const char *uuid, JsonNode *seen)
 	tell(self, domain);
 }
 
-static void on_seen(const char *uuid, JsonNode *seen, const char *why, gpointer data)
+static void on_seen(const char *uuid, JsonNode *seen, const char *code, const char *why,
+		    gpointer data)
 {
 	HvpDomains *self = data;
 	HvpDomain *domain = g_hash_table_lookup(self->by_uuid, uuid);
@@ -71,7 +72,7 @@ static void on_seen(const char *uuid, JsonNode *seen, const char *why, gpointer 
 	if (seen != NULL) {
 		hvp_domains_set_look(self, uuid, seen);
 	} else if (domain != NULL) {
-		hvp_domain_set_no_look(domain, why);
+		hvp_domain_set_no_look(domain, code, why);
 		tell(self, domain);
 	}
 }

@@ -225,7 +225,7 @@ echo '== audit'; dpkg --audit
 if [ -e /usr/lib/systemd/system/hvpatchd.service ]; then
     echo '== units'; systemd-analyze verify --man=no hvpatchd.service hvpatch-apid.service \
         hvpatch-apid-tls.socket 2>&1 | grep hvpatch || true
-    echo '== accounts'; getent passwd hvpatch-api hvpatch-worker | cut -d: -f1,7
+    echo '== accounts'; getent passwd hvpatch-apid hvpatch-worker | cut -d: -f1,7
     getent group hvpatch | cut -d: -f1
     echo '== state'; stat -c '%a %U %n' /var/lib/hvpatch /run/hvpatch
 fi
@@ -244,7 +244,7 @@ diff before after || true
     assert not said['audit'].strip(), said
     if 'hvpatchd' in packages():
         assert not said['units'].strip(), said['units']
-        assert said['accounts'].split() == ['hvpatch-api:/usr/sbin/nologin',
+        assert said['accounts'].split() == ['hvpatch-apid:/usr/sbin/nologin',
                                             'hvpatch-worker:/usr/sbin/nologin', 'hvpatch'], said
         assert said['state'].split('\n')[:2] == ['700 root /var/lib/hvpatch',
                                                  '711 root /run/hvpatch'], said
