@@ -57,9 +57,11 @@ def _():
             domain = core.domain('web-1')
             assert domain['reasons'] == ['no kernel\\x1b[31m'], domain
             assert domain['patchable'] is False and domain['seen_at'] is None
+            assert (domain['error']['code'], domain['error']['status']) == ('UNSUPPORTED', 422)
             core.script('look')
             core.call('RefreshDomain', 's', core.uuid('web-1'))
             until(lambda: core.domain('web-1')['patchable'], 'another look')
+            assert core.domain('web-1')['error'] is None
 
 
 @case('patch-in-force-with-its-CVES')

@@ -132,7 +132,11 @@ def case_api_opens_no_socket_and_is_nobody(source, build):
     unit = read(os.path.join(build, API))
     assert unit['Service', 'User'] == 'hvpatch-apid'
     assert unit['Service', 'CapabilityBoundingSet'] == ''
-    assert unit['Service', 'Sockets'].split() == list(SOCKETS)
+    # That would start both, and so listen to the network: each names the service instead.
+    assert ('Service', 'Sockets') not in unit
+    assert unit['Unit', 'Requires'] == SOCKETS[0]
+    for name in SOCKETS:
+        assert read(os.path.join(source, name))['Socket', 'Service'] == API, name
     assert unit['Service', 'RestrictAddressFamilies'] == 'AF_UNIX'
     socket = read(os.path.join(source, SOCKETS[0]))
     assert socket['Socket', 'SocketMode'] == '0660' and socket['Socket', 'SocketGroup'] == 'hvpatch'
