@@ -9,6 +9,9 @@
 #include "daemon/problem.h"
 
 #define MAX_REASON_BYTES 1000U
+/* From 10 s to 43 minutes. */
+#define AGAIN_USEC (5 * G_USEC_PER_SEC)
+#define MAX_FAILURES 9U
 
 HvpDomain *hvp_domain_new(const HvpListed *listed)
 {
@@ -25,6 +28,7 @@ HvpDomain *hvp_domain_new(const HvpListed *listed)
 void hvp_domain_forget(HvpDomain *self)
 {
 	self->seen_usec = 0;
+	self->failures = 0;
 	self->patchable = -1;
 	g_clear_pointer(&self->kernel, json_node_unref);
 	g_clear_pointer(&self->backend, g_free);
@@ -159,13 +163,22 @@ void hvp_domain_set_no_look(HvpDomain *self, const char *code, const char *why)
 {
 	g_autofree char *reason = hvp_text_escape(why, HVP_TEXT_TERMINATED, MAX_REASON_BYTES);
 	JsonArray *reasons = json_array_new();
+	guint failures = MIN(self->failures + 1, MAX_FAILURES);
 
 	hvp_domain_forget(self);
+	self->failures = failures;
+	self->again_usec = g_get_monotonic_time() + (AGAIN_USEC << failures);
 	self->patchable = false;
 	self->error = hvp_problem_make(code, reason, NULL, NULL);
 	json_array_add_string_element(reasons, reason);
 	self->reasons = json_node_new(JSON_NODE_ARRAY);
 	json_node_take_array(self->reasons, reasons);
+}
+
+bool hvp_domain_wants_look(const HvpDomain *self)
+{
+	return self->failures > 0 && hvp_domain_is_running(self) &&
+	       g_get_monotonic_time() >= self->again_usec;
 }
 
 void hvp_domain_set_operation(HvpDomain *self, const char *id)

@@ -64,6 +64,19 @@ def _():
             assert core.domain('web-1')['error'] is None
 
 
+@case('look-in-vain-at-one-that-boots-DONE-AGAIN')
+def _():
+    with Bus() as bus:
+        core = Core(bus)
+        core.script('look', result=None, exit=3,
+                    error={'code': 'NOT_FOUND', 'message': 'no kernel yet'})
+        with core:
+            until(lambda: core.domain('web-1')['error'], 'look')
+            core.script('look')
+            until(lambda: core.domain('web-1')['patchable'], 'another look by itself', 40)
+            assert len(core.jobs('look')) < 5
+
+
 @case('patch-in-force-with-its-CVES')
 def _():
     with core_with() as core:

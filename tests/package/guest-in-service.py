@@ -90,17 +90,6 @@ def case_check_apply_status_revert_as_without_the_daemon(guest):
     assert states == ['reverted', 'applied', 'checked'], states
 
 
-def case_status_of_one_that_stands_says_the_same_why(guest):
-    libvirt.virsh('suspend', guest.name)
-    try:
-        until(lambda: domain(guest)['state'] == 'paused', 'pause')
-        result = same(guest, 'status')
-        assert result.get('code'), result
-    finally:
-        libvirt.virsh('resume', guest.name)
-    until(lambda: domain(guest)['state'] == 'running', 'end of the pause')
-
-
 def keepers():
     """{pid: scope} of those at work."""
     found = {}
@@ -111,23 +100,31 @@ def keepers():
     return found
 
 
+def locked_kib(pid):
+    with open(f'/proc/{pid}/status') as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith('VmLck'))
+
+
+def is_prompt(pid):
+    """Not paged out, and before all others."""
+    return locked_kib(pid) > 0 and \
+        os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_RR, os.SCHED_FIFO)
+
+
 def freeze_keeper(tool):
-    """The scope's name and the keeper's pid, which stands from then on."""
+    """The keeper's pid and its scope, which stands from then on, with a guest in its hands."""
     while tool.poll() is None:
         for pid, scope in keepers().items():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-                return pid, scope
-        time.sleep(0.002)
-    raise AssertionError('there was no keeper')
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError, StopIteration):
+                if is_prompt(pid):
+                    os.kill(pid, signal.SIGSTOP)
+                    return pid, scope
+        time.sleep(0.001)
+    raise AssertionError(f'there was no prompt keeper: {tool.communicate()}')
 
 
 def assert_is_kept(pid, scope):
-    """It has what it needs, and what it is in ends it in order."""
-    with open(f'/proc/{pid}/status') as stream:
-        facts = dict(line.split(':\t', 1) for line in stream.read().splitlines() if ':\t' in line)
-    assert int(facts['VmLck'].split()[0]) > 0, facts
-    assert os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+    """From the OOM killer, and by what ends it in order."""
     with open(f'/proc/{pid}/oom_score_adj') as stream:
         assert int(stream.read()) == KEEPER_OOM_SCORE
     said = subprocess.run(['systemctl', 'show', scope, '-p',
