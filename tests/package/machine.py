@@ -122,8 +122,8 @@ class Machine:
             self._process = subprocess.Popen(
                 ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--net', '--uts', '--ipc',
                  '--propagation', 'private', 'sh', '-c', BOOT, 'sh', self._place, self._group,
-                 TARGET, ' '.join(MASKED), PATH, SYSTEMD, ' '.join(self._shared)], stdout=log, stderr=log,
-                preexec_fn=die_with_parent)
+                 TARGET, ' '.join(MASKED), PATH, SYSTEMD, ' '.join(self._shared)],
+                stdout=log, stderr=log, preexec_fn=die_with_parent)
         deadline = time.monotonic() + BOOT_SECONDS
         while not self._is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:

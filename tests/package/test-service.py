@@ -149,6 +149,8 @@ def case_nobody_may_do_anything_over_http_at_first():
                           '--data-binary', '@/root/make-module')
     assert (status, problem['code']) == (403, 'FORBIDDEN'), problem
     assert machine().run(f'ps -o user= -p {main_pid(API)}').stdout.strip() == 'hvpatch-apid'
+    # And to the network it is not there.
+    assert not is_active('hvpatch-apid-tls.socket')
 
 
 def case_configured_domains_are_listed():
@@ -236,7 +238,7 @@ def case_upgrade_restarts_core_and_api_and_keeps_the_rest():
 
 def case_purged_nothing_runs_and_nothing_is_left():
     machine().run(f'dpkg --no-triggers -P {" ".join(INSTALLED)}', seconds=SLOW_SECONDS)
-    said = machine().run('ls -d /etc/hvpatch/hvpatchd.conf /var/lib/hvpatch /run/hvpatch/api.socket '
+    said = machine().run(f'ls -d {CONFIGURATION} /var/lib/hvpatch {SOCKET} '
                          '/usr/libexec/hvpatch /usr/lib/python3/dist-packages/hvpatch '
                          '/etc/systemd/system/*/hvpatch*', check=False)
     assert not said.stdout, said
