@@ -51,6 +51,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=
 cd /tmp
 mkdir -p /run/systemd/system
 rm -f /usr/bin/systemctl
+# Else all man pages of the host are looked through, each time.
+rm -f /var/lib/man-db/auto-update
 cat > /usr/bin/systemctl <<'END'
 #!/bin/sh
 echo "systemctl $*" >> /tmp/asked
