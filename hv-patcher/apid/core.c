@@ -7,6 +7,9 @@
 #define OBJECT_PATH "/org/hvpatch1"
 #define INTERFACE "org.hvpatch1.Manager"
 #define RECONNECT_SECONDS 1
+#define BUS_FLAGS                                        \
+	(G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | \
+	 G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION)
 
 struct HvpCore {
 	char *address;
@@ -75,16 +78,11 @@ static void bus_closed(G_GNUC_UNUSED GDBusConnection *bus, G_GNUC_UNUSED gboolea
 	self->retry_id = g_timeout_add_seconds(RECONNECT_SECONDS, retry, self);
 }
 
-static void bus_connected(G_GNUC_UNUSED GObject *source, GAsyncResult *result, void *data)
+/* @bus is taken; NULL: @why not. */
+static void take_bus(HvpCore *self, GDBusConnection *bus, const GError *why)
 {
-	g_autoptr(GError) error = NULL;
-	GDBusConnection *bus = g_dbus_connection_new_for_address_finish(result, &error);
-	HvpCore *self = data;
-
-	if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-		return;
 	if (bus == NULL) {
-		g_warning("the bus cannot be reached: %s", error->message);
+		g_warning("the bus cannot be reached: %s", why->message);
 		self->retry_id = g_timeout_add_seconds(RECONNECT_SECONDS, retry, self);
 		return;
 	}
@@ -98,12 +96,29 @@ static void bus_connected(G_GNUC_UNUSED GObject *source, GAsyncResult *result, v
 		bus, BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE, core_appeared, NULL, self, NULL);
 }
 
+static void bus_connected(G_GNUC_UNUSED GObject *source, GAsyncResult *result, void *data)
+{
+	g_autoptr(GError) error = NULL;
+	GDBusConnection *bus = g_dbus_connection_new_for_address_finish(result, &error);
+
+	if (!g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+		take_bus(data, bus, error);
+}
+
 static void connect_bus(HvpCore *self)
 {
-	g_dbus_connection_new_for_address(self->address,
-					  G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-						  G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-					  NULL, self->cancellable, bus_connected, self);
+	g_dbus_connection_new_for_address(self->address, BUS_FLAGS, NULL, self->cancellable,
+					  bus_connected, self);
+}
+
+/* Whoever connects first, for whom systemd has started us, is not to be told that it is away. */
+static void connect_bus_now(HvpCore *self)
+{
+	g_autoptr(GError) error = NULL;
+	GDBusConnection *bus = g_dbus_connection_new_for_address_sync(
+		self->address, BUS_FLAGS, NULL, self->cancellable, &error);
+
+	take_bus(self, bus, error);
 }
 
 HvpCore *hvp_core_new(const char *address, guint timeout_seconds)
@@ -113,7 +128,7 @@ HvpCore *hvp_core_new(const char *address, guint timeout_seconds)
 	self->address = g_strdup(address);
 	self->timeout_seconds = timeout_seconds;
 	self->cancellable = g_cancellable_new();
-	connect_bus(self);
+	connect_bus_now(self);
 	return self;
 }
 

@@ -2,7 +2,6 @@
 #include "cli/remote-show.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "cli/answer.h"
 #include "cli/result.h"
@@ -363,20 +362,15 @@ bool hvp_remote_show_status(HvpCli *cli)
 	if (hvp_remote_open(cli, &remote, &error)) {
 		if (remote == NULL)
 			return false;
-		if (hvp_remote_look(remote, &domain, &error) && domain != NULL)
+		if (hvp_remote_look(remote, &domain, &error))
 			patches = hvp_answer_array(json_node_get_object(domain), "patches");
 	}
-	if (patches != NULL) {
-		show_status(cli, patches);
-		return true;
-	}
-	/* Who may look for himself finds out why the daemon could not. */
-	if (error == NULL && geteuid() == 0)
-		return false;
-	if (error == NULL)
-		hvp_error_set(&error, HVP_ERROR_UNSUPPORTED,
-			      "hvpatchd cannot look into domain %s; hvpatch domains says why",
+	if (error == NULL && patches == NULL)
+		hvp_error_set(&error, HVP_ERROR_BAD_DATA, "hvpatchd names no patches of %s",
 			      cli->domain);
-	cli->exit_status = hvp_cli_output_fail(cli, error);
+	if (error == NULL)
+		show_status(cli, patches);
+	else
+		cli->exit_status = hvp_cli_output_fail(cli, error);
 	return true;
 }

@@ -28,7 +28,7 @@
 struct HvpRemote {
 	HvpBus *bus;
 	char *uuid;
-	bool is_running; /* only then is it looked into */
+	char *why_not; /* it is not looked into; NULL: it is */
 };
 
 /* --- finding the domain --- */
@@ -61,6 +61,17 @@ static char *ask_libvirt(const HvpCli *cli)
 	return domain ? g_strdup(hvp_libvirt_domain_get_uuid(domain)) : NULL;
 }
 
+/* What libvirt says of one that does not run; NULL: it does, if only to stand. */
+static char *tell_inactive(JsonObject *domain)
+{
+	const char *state = hvp_answer_text(domain, "state");
+	const char *name = hvp_answer_text(domain, "name");
+
+	if (g_strcmp0(state, "shut off") != 0 || name == NULL)
+		return NULL;
+	return g_strdup_printf("domain %s is %s", name, state);
+}
+
 /* Nothing where the daemon has none that is named so. */
 static void find_in_list(HvpRemote *self, JsonNode *list, const char *which)
 {
@@ -73,8 +84,7 @@ static void find_in_list(HvpRemote *self, JsonNode *list, const char *which)
 		if (uuid != NULL && (g_ascii_strcasecmp(uuid, which) == 0 ||
 				     g_strcmp0(hvp_answer_text(domain, "name"), which) == 0)) {
 			self->uuid = g_strdup(uuid);
-			self->is_running = g_strcmp0(hvp_answer_text(domain, "state"), "running") ==
-					   0;
+			self->why_not = tell_inactive(domain);
 			return;
 		}
 	}
@@ -126,6 +136,7 @@ void hvp_remote_free(HvpRemote *self)
 		return;
 	hvp_bus_free(self->bus);
 	g_free(self->uuid);
+	g_free(self->why_not);
 	g_free(self);
 }
 
@@ -464,10 +475,9 @@ bool hvp_remote_run(HvpRemote *self, const HvpRemoteRequest *request, JsonNode *
 static bool is_of_look(JsonObject *domain, const char *asked)
 {
 	const char *seen = hvp_answer_text(domain, "seen_at");
-	JsonArray *reasons = hvp_answer_array(domain, "reasons");
 
-	if (hvp_answer_object(domain, "kernel") == NULL)
-		return reasons != NULL && json_array_get_length(reasons) > 0;
+	if (hvp_answer_object(domain, "error") != NULL)
+		return true;
 	return seen != NULL && strncmp(seen, asked, strlen("YYYY-MM-DDTHH:MM:SS")) >= 0;
 }
 
@@ -539,11 +549,11 @@ bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain, GError **error)
 	g_autofree char *asked = g_date_time_format(now, "%Y-%m-%dT%H:%M:%SZ");
 	g_autoptr(JsonNode) domain = NULL;
 	gulong pause = FIRST_WAIT_USEC;
+	JsonObject *failure;
 	guint64 since = 0;
 
-	*ret_domain = NULL;
-	if (!self->is_running)
-		return true;
+	if (self->why_not != NULL)
+		return hvp_error_set(error, HVP_ERROR_CONFLICT, "%s", self->why_not);
 	if (!get_newest_event(self, &since, error) || !refresh(self, error))
 		return false;
 	while (domain == NULL && !hvp_deadline_passed(deadline)) {
@@ -556,7 +566,9 @@ bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain, GError **error)
 	if (domain == NULL)
 		return hvp_error_set(error, HVP_ERROR_TIMED_OUT,
 				     "hvpatchd has not looked at the domain yet");
-	if (hvp_answer_object(json_node_get_object(domain), "kernel") != NULL)
-		*ret_domain = g_steal_pointer(&domain);
+	failure = hvp_answer_object(json_node_get_object(domain), "error");
+	if (failure != NULL)
+		return hvp_answer_fail(failure, error);
+	*ret_domain = g_steal_pointer(&domain);
 	return true;
 }

@@ -52,8 +52,8 @@ bool hvp_remote_run(HvpRemote *self, const HvpRemoteRequest *request, JsonNode *
 		    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * The domain, looked at anew; the caller's. *@ret_domain is NULL where the daemon could not, and
- * does not say why in the words of this program.
+ * The domain, looked at anew; the caller's. Where the daemon could not, the error is what this
+ * program itself would say. TIMED_OUT: it has not done so yet.
  */
 bool hvp_remote_look(HvpRemote *self, JsonNode **ret_domain,
 		     GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -6,10 +6,14 @@
 #include "base/json-text.h"
 #include "base/text.h"
 #include "daemon/fields.h"
+#include "daemon/problem.h"
 
 #define MAX_REASON_BYTES 1000U
 /* Of the document with what a worker saw, which its guest may have made up. */
 #define MAX_TEXT_BYTES (256U << 10)
+/* From 10 s to 43 minutes. */
+#define AGAIN_USEC (5 * G_USEC_PER_SEC)
+#define MAX_FAILURES 9U
 
 HvpDomain *hvp_domain_new(const HvpListed *listed)
 {
@@ -26,10 +30,12 @@ HvpDomain *hvp_domain_new(const HvpListed *listed)
 void hvp_domain_forget(HvpDomain *self)
 {
 	self->seen_usec = 0;
+	self->failures = 0;
 	self->patchable = -1;
 	g_clear_pointer(&self->kernel, json_node_unref);
 	g_clear_pointer(&self->backend, g_free);
 	g_clear_pointer(&self->reasons, json_node_unref);
+	g_clear_pointer(&self->error, json_node_unref);
 	g_clear_pointer(&self->patches, json_node_unref);
 	g_clear_pointer(&self->text, g_free);
 }
@@ -154,19 +160,30 @@ void hvp_domain_set_look(HvpDomain *self, JsonNode *look,
 	if (status != NULL)
 		take_status(self, status, find_cves, data);
 	if (strlen(hvp_domain_get_text(self)) > MAX_TEXT_BYTES)
-		hvp_domain_set_no_look(self, "the worker saw more than there can be");
+		hvp_domain_set_no_look(self, "BAD_DATA",
+				       "the worker saw more than there can be");
 }
 
-void hvp_domain_set_no_look(HvpDomain *self, const char *why)
+void hvp_domain_set_no_look(HvpDomain *self, const char *code, const char *why)
 {
 	g_autofree char *reason = hvp_text_escape(why, HVP_TEXT_TERMINATED, MAX_REASON_BYTES);
 	JsonArray *reasons = json_array_new();
+	guint failures = MIN(self->failures + 1, MAX_FAILURES);
 
 	hvp_domain_forget(self);
+	self->failures = failures;
+	self->again_usec = g_get_monotonic_time() + (AGAIN_USEC << failures);
 	self->patchable = false;
+	self->error = hvp_problem_make(code, reason, NULL, NULL);
 	json_array_add_string_element(reasons, reason);
 	self->reasons = json_node_new(JSON_NODE_ARRAY);
 	json_node_take_array(self->reasons, reasons);
+}
+
+bool hvp_domain_wants_look(const HvpDomain *self)
+{
+	return self->failures > 0 && hvp_domain_is_running(self) &&
+	       g_get_monotonic_time() >= self->again_usec;
 }
 
 void hvp_domain_set_operation(HvpDomain *self, const char *id)
@@ -196,6 +213,7 @@ JsonNode *hvp_domain_to_document(const HvpDomain *self)
 		hvp_fields_set_node(object, "reasons", self->reasons);
 	else
 		json_object_set_array_member(object, "reasons", json_array_new());
+	hvp_fields_set_node(object, "error", self->error);
 	hvp_fields_set_node(object, "patches", self->patches);
 	hvp_fields_set_text(object, "operation", self->operation);
 	hvp_fields_set_time(object, "seen_at", self->seen_usec);

@@ -17,6 +17,9 @@ typedef struct {
 	char *backend;
 	int patchable; /* -1: not known */
 	JsonNode *reasons;
+	JsonNode *error;   /* of the last look, a problem document; NULL: none */
+	guint failures;	   /* looks in vain, one after the other */
+	gint64 again_usec; /* monotonic: when it is looked at again after them */
 	JsonNode *patches; /* NULL: not known */
 	char *text;	   /* the document, as long as nothing changes; NULL */
 } HvpDomain;
@@ -41,8 +44,14 @@ void hvp_domain_forget(HvpDomain *self);
 void hvp_domain_set_look(HvpDomain *self, JsonNode *look,
 			 JsonArray *(*find_cves)(const char *sha256, gpointer data), gpointer data);
 
-/* It could not be looked at. */
-void hvp_domain_set_no_look(HvpDomain *self, const char *why);
+/*
+ * It could not be looked at: @code is an error's name. One that boots has no kernel yet, so that
+ * it is looked at again soon, and ever later.
+ */
+void hvp_domain_set_no_look(HvpDomain *self, const char *code, const char *why);
+
+/* Whether that is due. */
+bool hvp_domain_wants_look(const HvpDomain *self);
 
 void hvp_domain_set_operation(HvpDomain *self, const char *id);
 

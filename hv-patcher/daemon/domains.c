@@ -10,13 +10,15 @@
 /* With events only what they do not tell is found this way. */
 #define SELDOM_SECONDS 60
 #define OFTEN_SECONDS 10
+/* How often it is seen which of those that could not be looked at are due again. */
+#define AGAIN_SECONDS 5
 
 struct HvpDomains {
 	HvpDomainsSetup setup;
 	GHashTable *by_uuid; /* HvpDomain */
 	HvpLister *lister;
 	HvpLooks *looks;
-	guint timer;
+	guint timer, again; /* sources */
 	bool is_ready;
 	bool is_stopped;
 };
@@ -63,7 +65,8 @@ void hvp_domains_set_look(HvpDomains *self, const char *uuid, JsonNode *seen)
 	tell(self, domain);
 }
 
-static void on_seen(const char *uuid, JsonNode *seen, const char *why, gpointer data)
+static void on_seen(const char *uuid, JsonNode *seen, const char *code, const char *why,
+		    gpointer data)
 {
 	HvpDomains *self = data;
 	HvpDomain *domain = g_hash_table_lookup(self->by_uuid, uuid);
@@ -71,7 +74,7 @@ static void on_seen(const char *uuid, JsonNode *seen, const char *why, gpointer 
 	if (seen != NULL) {
 		hvp_domains_set_look(self, uuid, seen);
 	} else if (domain != NULL) {
-		hvp_domain_set_no_look(domain, why);
+		hvp_domain_set_no_look(domain, code, why);
 		tell(self, domain);
 	}
 }
@@ -166,6 +169,20 @@ static gboolean on_timer(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
+/* In its turn it is looked at once more, which puts off the next time. */
+static gboolean on_again(gpointer data)
+{
+	const HvpDomains *self = data;
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, self->by_uuid);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		if (hvp_domain_wants_look(value))
+			look(self, value);
+	return G_SOURCE_CONTINUE;
+}
+
 /* --- events --- */
 
 static void set_timer(HvpDomains *self, guint seconds)
@@ -238,6 +255,7 @@ HvpDomains *hvp_domains_new(const HvpDomainsSetup *setup)
 	self->by_uuid = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, domain_destroy);
 	self->lister = hvp_lister_new(setup->config->uri, on_listed, self);
 	self->looks = hvp_looks_new(setup->config, &looks, self);
+	self->again = g_timeout_add_seconds(AGAIN_SECONDS, on_again, self);
 	hvp_watcher_start(setup->config->uri, &events, self);
 	return self;
 }
@@ -247,7 +265,9 @@ void hvp_domains_stop(HvpDomains *self)
 	self->is_stopped = true;
 	if (self->timer != 0)
 		g_source_remove(self->timer);
-	self->timer = 0;
+	if (self->again != 0)
+		g_source_remove(self->again);
+	self->timer = self->again = 0;
 	g_clear_pointer(&self->lister, hvp_lister_free);
 	g_clear_pointer(&self->looks, hvp_looks_free);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "daemon/problem.h"
 #include "daemon/run.h"
 
 #define DEADLINE_USEC (120 * G_USEC_PER_SEC)
@@ -51,6 +52,7 @@ static void on_ended(const HvpWorkerEnd *end, gpointer data)
 	if (end->outcome != HVP_WORKER_DONE)
 		self->handlers->crashed(self->data);
 	self->handlers->seen(seen->uuid, good ? end->result : NULL,
+			     end->code ? end->code : "INTERNAL",
 			     end->message ? end->message : "the worker saw nothing", self->data);
 	hvp_worker_free(worker);
 	wanted_free(seen);
@@ -70,7 +72,8 @@ static gboolean on_next(gpointer data)
 	self->worker = hvp_worker_start(job, -1, DEADLINE_USEC, &handlers, self, &error);
 	if (self->worker != NULL)
 		return G_SOURCE_REMOVE;
-	self->handlers->seen(self->now->uuid, NULL, error->message, self->data);
+	self->handlers->seen(self->now->uuid, NULL, hvp_problem_code(error), error->message,
+			     self->data);
 	g_clear_pointer(&self->now, wanted_free);
 	plan(self);
 	return G_SOURCE_REMOVE;

@@ -11,8 +11,9 @@
 typedef struct HvpLooks HvpLooks;
 
 typedef struct {
-	/* @look NULL: @why says why not. Both borrowed. */
-	void (*seen)(const char *uuid, JsonNode *look, const char *why, gpointer data);
+	/* @look NULL: @code, an error's name, and @why say why not. All borrowed. */
+	void (*seen)(const char *uuid, JsonNode *look, const char *code, const char *why,
+		     gpointer data);
 	void (*crashed)(gpointer data);
 } HvpLooksHandlers;
 

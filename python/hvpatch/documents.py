@@ -75,7 +75,8 @@ class Domain:
     """A VM. state: in virsh's words, as "running". backend: kvm, gdbstub or None.
 
     kernel, patchable, patches: as they were at seen_at; None: not looked at yet. reasons: why it
-    cannot be patched. operation: the id of the one that is at work there, or None.
+    cannot be patched. error: the problem of a look that failed, or None. operation: the id of the
+    one that is at work there, or None.
     """
 
     uuid: str
@@ -88,6 +89,7 @@ class Domain:
     patches: tuple[AppliedPatch, ...] | None
     operation: str | None
     seen_at: datetime.datetime | None
+    error: Document | None
     raw: Document = dataclasses.field(repr=False, compare=False)
 
     @classmethod
@@ -101,7 +103,8 @@ class Domain:
                    document['kernel'] and Kernel.of(document['kernel']), document['backend'],
                    document['patchable'], tuple(document['reasons']),
                    None if patches is None else tuple(map(AppliedPatch.of, patches)),
-                   document['operation'], _time(document['seen_at']), document)
+                   document['operation'], _time(document['seen_at']),
+                   document.get('error'), document)
 
     def has(self, patch: Patch | str) -> bool:
         """Whether a patch (a Patch, its SHA-256 or its name) is in force here, and verified."""

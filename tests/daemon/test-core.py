@@ -57,9 +57,24 @@ def _():
             domain = core.domain('web-1')
             assert domain['reasons'] == ['no kernel\\x1b[31m'], domain
             assert domain['patchable'] is False and domain['seen_at'] is None
+            assert (domain['error']['code'], domain['error']['status']) == ('UNSUPPORTED', 422)
             core.script('look')
             core.call('RefreshDomain', 's', core.uuid('web-1'))
             until(lambda: core.domain('web-1')['patchable'], 'another look')
+            assert core.domain('web-1')['error'] is None
+
+
+@case('look-in-vain-at-one-that-boots-DONE-AGAIN')
+def _():
+    with Bus() as bus:
+        core = Core(bus)
+        core.script('look', result=None, exit=3,
+                    error={'code': 'NOT_FOUND', 'message': 'no kernel yet'})
+        with core:
+            until(lambda: core.domain('web-1')['error'], 'look')
+            core.script('look')
+            until(lambda: core.domain('web-1')['patchable'], 'another look by itself', 40)
+            assert len(core.jobs('look')) < 5
 
 
 @case('patch-in-force-with-its-CVES')

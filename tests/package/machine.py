@@ -51,10 +51,15 @@ ln -s /proc/self/fd "$root/dev/fd"
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs none "$root/tmp"
 mount -t tmpfs none "$root/sys"
-mkdir -p "$root/sys/fs/cgroup"
+mkdir -p "$root/sys/fs/cgroup" "$root/sys/devices/system"
+mount --rbind /sys/devices/system "$root/sys/devices/system"
 mount -t cgroup2 none "$root/sys/fs/cgroup"
 rm -rf "$root"/etc/systemd/system/*.wants "$root/usr/sbin/policy-rc.d"
 printf %s "$2" > "$root/etc/systemd/system/hvp-test.target"
+for path in $6; do
+    mkdir -p "$root$path"
+    mount --bind "$path" "$root$path"
+done
 for unit in $3; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 echo uninitialized > "$root/etc/machine-id"
 cd "$root"
@@ -64,7 +69,7 @@ pivot_root . old
 umount -l old
 exec env -i container=hvp-test PATH="$4" "$5" --system --unit=hvp-test.target \
     --log-target=null
-' sh "$place" "$3" "$4" "$5" "$6"
+' sh "$place" "$3" "$4" "$5" "$6" "$7"
 '''
 
 
@@ -89,7 +94,10 @@ def cgroup_mount():
 
 
 class Machine:
-    def __init__(self):
+    """shared: folders of this host's that are in it, too, at the same paths, wherever they lie."""
+
+    def __init__(self, shared=()):
+        self._shared = shared
         self._place = self._group = self._process = self._first = None
 
     def __enter__(self):
@@ -114,8 +122,8 @@ class Machine:
             self._process = subprocess.Popen(
                 ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--net', '--uts', '--ipc',
                  '--propagation', 'private', 'sh', '-c', BOOT, 'sh', self._place, self._group,
-                 TARGET, ' '.join(MASKED), PATH, SYSTEMD], stdout=log, stderr=log,
-                preexec_fn=die_with_parent)
+                 TARGET, ' '.join(MASKED), PATH, SYSTEMD, ' '.join(self._shared)],
+                stdout=log, stderr=log, preexec_fn=die_with_parent)
         deadline = time.monotonic() + BOOT_SECONDS
         while not self._is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -4,12 +4,10 @@
 
 Installed into a copy of this host that lies in memory (overlayfs in a mount namespace, systemctl a
 script that writes down what it is asked): needs root, and the packages that ours depend on.
-HVPATCH_PACKAGES=FOLDER: packages that are built already. HVPATCH_PACKAGE_LONG=1: built a second
-time elsewhere, for the same bytes.
+HVPATCH_PACKAGE_LONG=1: built a second time elsewhere, for the same bytes.
 """
 
 import filecmp
-import functools
 import os
 import re
 import shutil
@@ -20,10 +18,10 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 sys.path.append(os.path.join(ROOT, 'tests', 'unit', 'guest-agent'))
 from cases import Skip, run_cases  # pylint: disable=wrong-import-position
+from debs import BUILD_SECONDS, need, packages  # pylint: disable=wrong-import-position
 
-SCRIPT = os.path.join(ROOT, 'scripts', 'build-debs')
-BUILD_SECONDS, PATIENCE_SECONDS = 1500, 300
-ALWAYS = {'hvpatch', 'hvpatch-qemu-plugin'}
+PATIENCE_SECONDS = 300
+ALWAYS = {'hvpatch', 'hvpatchd', 'hvpatch-qemu-plugin', 'python3-hvpatch'}
 # What lintian says and is meant: the maintainer is whoever builds (DEBEMAIL); the agent is static
 # for guests of any release, has guest-agent.md, and udev starts its service.
 MEANT = re.compile('E: .*: bogus-mail-host|'
@@ -53,6 +51,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=
 cd /tmp
 mkdir -p /run/systemd/system
 rm -f /usr/bin/systemctl
+# Else all man pages of the host are looked through, each time.
+rm -f /var/lib/man-db/auto-update
 cat > /usr/bin/systemctl <<'END'
 #!/bin/sh
 echo "systemctl $*" >> /tmp/asked
@@ -70,27 +70,6 @@ def run(*command, seconds=PATIENCE_SECONDS, **options):
     assert result.returncode == 0, (command[0], result.returncode, result.stdout[-3000:],
                                     result.stderr[-3000:])
     return result.stdout
-
-
-def need(*tools):
-    missing = [tool for tool in tools if not shutil.which(tool, path=os.environ['PATH'] +
-                                                          ':/usr/sbin:/sbin')]
-    if missing:
-        raise Skip(f'{", ".join(missing)} missing')
-
-
-@functools.cache
-def packages():
-    """{name: path}."""
-    need('dpkg-deb', 'dpkg-shlibdeps', 'dpkg-buildflags', 'meson')
-    folder = os.environ.get('HVPATCH_PACKAGES')
-    if folder:
-        paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))
-                 if name.endswith('.deb')]
-    else:
-        folder = tempfile.mkdtemp(prefix='hvp-')
-        paths = run('nice', SCRIPT, folder, seconds=BUILD_SECONDS).split()
-    return {os.path.basename(path).split('_')[0]: path for path in paths}
 
 
 def field(path, name):
@@ -140,10 +119,6 @@ def parts(output):
 def case_what_there_is_is_built():
     made = packages()
     assert ALWAYS <= made.keys(), made
-    for name, path in (('hvpatchd', 'hv-patcher/daemon/meson.build'),
-                       ('python3-hvpatch', 'python/hvpatch/__init__.py')):
-        if 'HVPATCH_PACKAGES' not in os.environ:
-            assert (name in made) == os.path.exists(os.path.join(ROOT, path)), (name, made)
     versions = {field(path, 'Version') for path in made.values()}
     assert len(versions) == 1, versions
 
@@ -188,8 +163,10 @@ def case_files_are_roots_and_tell_nothing_of_the_build():
 def case_programs_are_hardened():
     need('readelf')
     with tempfile.TemporaryDirectory() as folder:
-        run('dpkg-deb', '-x', packages()['hvpatch'], folder)
-        for name in ('usr/bin/hvpatch', 'usr/libexec/hvpatch/hvpatch-keeper'):
+        for name in ('hvpatch', 'hvpatchd'):
+            run('dpkg-deb', '-x', packages()[name], folder)
+        for name in ('usr/bin/hvpatch', 'usr/sbin/hvpatchd', 'usr/libexec/hvpatch/hvpatch-keeper',
+                     'usr/libexec/hvpatch/hvpatch-worker', 'usr/libexec/hvpatch/hvpatch-apid'):
             said = run('readelf', '-hldW', os.path.join(folder, name))
             for sign in ('DYN (', 'GNU_RELRO', 'BIND_NOW'):
                 assert sign in said, (name, sign)
@@ -197,8 +174,6 @@ def case_programs_are_hardened():
 
 
 def case_only_the_configuration_is_the_users():
-    if 'hvpatchd' not in packages():
-        raise Skip('hvpatchd is not in this tree')
     with tempfile.TemporaryDirectory() as folder:
         run('dpkg-deb', '-e', packages()['hvpatchd'], folder)
         with open(os.path.join(folder, 'conffiles')) as stream:
@@ -222,16 +197,14 @@ def case_installed_used_and_purged():
 dpkg -i debs/*.deb > installed
 {USE}
 echo '== audit'; dpkg --audit
-if [ -e /usr/lib/systemd/system/hvpatchd.service ]; then
-    echo '== units'; systemd-analyze verify --man=no hvpatchd.service hvpatch-apid.service \
-        hvpatch-apid-tls.socket 2>&1 | grep hvpatch || true
-    echo '== accounts'; getent passwd hvpatch-api hvpatch-worker | cut -d: -f1,7
-    getent group hvpatch | cut -d: -f1
-    echo '== state'; stat -c '%a %U %n' /var/lib/hvpatch /run/hvpatch
-fi
-if [ -e /usr/lib/python3/dist-packages/hvpatch ]; then
-    echo '== python'; /usr/bin/python3 -c 'import hvpatch; print(hvpatch.__file__)'
-fi
+echo '== units'; systemd-analyze verify --man=no hvpatchd.service hvpatch-apid.service \
+    hvpatch-apid-tls.socket 2>&1 | grep hvpatch || true
+echo '== accounts'; getent passwd hvpatch-apid hvpatch-worker | cut -d: -f1,7
+getent group hvpatch | cut -d: -f1
+echo '== state'; stat -c '%a %U %n' /var/lib/hvpatch /run/hvpatch
+echo '== python'; /usr/bin/python3 -c 'import hvpatch; print(hvpatch.__file__)'
+echo '== daemons'; hvpatchd --version; /usr/libexec/hvpatch/hvpatch-apid --version
+/usr/libexec/hvpatch/hvpatch-worker 2>&1 || true
 echo '== removed'
 dpkg -P $(dpkg-query -W -f '${{Package}} ' 'hvpatch*' python3-hvpatch 2>/dev/null) > removed
 {LIST_FILES} > after
@@ -242,14 +215,14 @@ diff before after || true
     assert said['daemon'] == 'hvpatch: hvpatchd does not run\nexit 1\n', said
     assert 'operations' in said['commands'].split() and not said['libraries'].strip(), said
     assert not said['audit'].strip(), said
-    if 'hvpatchd' in packages():
-        assert not said['units'].strip(), said['units']
-        assert said['accounts'].split() == ['hvpatch-api:/usr/sbin/nologin',
-                                            'hvpatch-worker:/usr/sbin/nologin', 'hvpatch'], said
-        assert said['state'].split('\n')[:2] == ['700 root /var/lib/hvpatch',
-                                                 '711 root /run/hvpatch'], said
-    if 'python3-hvpatch' in packages():
-        assert said['python'].startswith('/usr/lib/python3/'), said
+    assert not said['units'].strip(), said['units']
+    assert said['accounts'].split() == ['hvpatch-apid:/usr/sbin/nologin',
+                                        'hvpatch-worker:/usr/sbin/nologin', 'hvpatch'], said
+    assert said['state'].split('\n')[:2] == ['700 root /var/lib/hvpatch',
+                                             '711 root /run/hvpatch'], said
+    assert said['python'].startswith('/usr/lib/python3/'), said
+    assert [line.split()[0] for line in said['daemons'].splitlines()] == [
+        'hvpatchd', 'hvpatch-apid', 'hvpatch-worker'], said['daemons']
     # What others do to this host meanwhile shows in its copy.
     left = [line for line in said['removed'].splitlines() if line.startswith('> ')
             and not line[2:].startswith(NOT_OURS) and not os.path.exists(line[2:])]
@@ -257,8 +230,6 @@ diff before after || true
 
 
 def case_upgrade_restarts_the_core_and_no_keeper():
-    if 'hvpatchd' not in packages():
-        raise Skip('hvpatchd is not in this tree')
     said = parts(in_copy('''
 dpkg -i debs/hvpatch_*.deb debs/hvpatchd_*.deb > log
 echo '== first'; cat asked

@@ -2,153 +2,161 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What hvpatch says of a real domain by itself and over the daemon: the same bytes.
 
-The daemon is a scripted one (tests/unit/cli/fake-core.c), whose results are what hvpatch printed
-when it did the same itself. And recovery of all domains, as the daemon's service does it.
+The daemon is all of it: hvpatchd on a bus of its own, its worker, and hvpatch-apid, which has to
+tell the same of what was done. And recovery of all domains, as the daemon's service does it.
 """
 
 import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
+import uuid
 
 from guest import hvpatch_path
-from libvirt import LibvirtGuest, main
+from libvirt import URI, LibvirtGuest, main, virsh
 from tap import Skip, Suite
 
-sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'fault'))
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path += [os.path.join(HERE, '..', 'fault'), os.path.join(HERE, '..', 'daemon')]
+try:
+    from core import Bus, Core, build_file, until
+    from frontend import FrontEnd
+    MISSING = None
+except (ImportError, ValueError) as error:
+    MISSING = str(error)
 from scene import Scene, injecting  # pylint: disable=wrong-import-position
 
-DONE = 0
-OPERATION = '0f9b3c8a-0000-4000-8000-00000000000a'
+DONE, MODULE = 0, 'hvp_cmdline'
+LOOK_SECONDS = 120.0
+# No kernel is in there.
+EMPTY = ("<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>16</memory>"
+         "<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>")
 # Times and addresses of what is loaded differ from one run to the next.
-VARIES = re.compile(r'0x[0-9a-f]+|[0-9]+\.[0-9]+ s|[0-9]+ (us|tasks|attempts?)')
+VARIES = re.compile(r'0x[0-9a-f]+|[0-9]+\.[0-9]+ s|\b[0-9]+\b')
 
 suite = Suite('6.1', guest_class=LibvirtGuest)
 
 
-def quoted(document):
-    return json.dumps(json.dumps(document))
+@contextlib.contextmanager
+def daemon_of(guest):
+    """A core that has looked at the guest."""
+    if MISSING:
+        raise Skip(MISSING)
+    programs = [build_file('hv-patcher', *names) for names in (
+        ('hvpatchd',), ('hvpatch-worker',), ('apid', 'hvpatch-apid'))]
+    for program in programs:
+        if not os.path.exists(program):
+            raise Skip(f'{program} is not built')
+    with Bus() as bus, Core(bus, uri=URI, worker=programs[1]) as core:
+        core.uuid = lambda name: guest.uuid
+        core.api = programs[2]
+        until(lambda: core.domain('guest')['seen_at'], 'look', LOOK_SECONDS)
+        yield core
 
 
-class Bus:
-    """A bus with a scripted daemon; its address in environment."""
-
-    def __init__(self, guest, verb, result, domain=None):
-        build = os.path.dirname(os.path.dirname(os.path.realpath(hvpatch_path())))
-        fake = os.path.join(build, 'tests', 'unit', 'cli', 'fake-core')
-        if not os.path.exists(fake) or not shutil.which('dbus-daemon'):
-            raise Skip('dbus-daemon, or fake-core beside the hvpatch under test, is missing')
-        self._bus = subprocess.Popen(['dbus-daemon', '--session', '--nofork', '--print-address'],
-                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.environment = {'HVPATCH_BUS': self._bus.stdout.readline().strip()}
-        path = guest.path('script.json')
-        with open(path, 'w') as stream:
-            json.dump(script(guest, verb, result, domain), stream)
-        self._core = subprocess.Popen([fake, self.environment['HVPATCH_BUS'], path],
-                                      stdout=subprocess.PIPE, text=True)
-        assert self._core.stdout.readline() == 'ready\n'
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._core.kill()
-        calls = self._core.stdout.read()
-        self._bus.kill()
-        for process in (self._core, self._bus):
-            process.stdout.close()
-            process.wait()
-        assert calls and 'UNEXPECTED' not in calls, calls
-
-
-def script(guest, verb, result, domain):
-    operation = {'version': 1, 'id': OPERATION, 'state': 'failed', 'step': '', 'result': result}
-    looked = {'seq': 2, 'type': 'domain', 'id': guest.uuid, 'document': domain}
-    entry = {'uuid': guest.uuid, 'name': guest.name, 'state': 'running'}
-    replies = [('ListDomains', f'({quoted([entry])},)')]
-    if verb == 'status':
-        replies += [('GetEvents', '("[]", uint64 1, uint64 1)'), ('RefreshDomain', '()'),
-                    ('GetEvents', f'({quoted([looked])}, uint64 1, uint64 2)')]
-    else:
-        replies += [('UploadPatch', '("{}", true)')] if verb in ('check', 'apply') else []
-        replies += [('StartOperation', f'({quoted(operation)}, true)')]
-    return [{'method': method, 'reply': reply} for method, reply in replies]
-
-
-def run(guest, *arguments, output='json', direct=False, environment=None):
-    """By this guest's name; a finished process with text output."""
-    options = ('--direct',) if direct else ()
+def run(guest, *arguments, output='json', core=None):
+    """By this guest's name, over the daemon where there is a core: a process that has ended."""
+    where = {'HVPATCH_BUS': core.bus.address} if core else {}
+    options = () if core else ('--direct',)
     return subprocess.run([hvpatch_path(), '-d', guest.name, '-o', output, *options, *arguments],
                           capture_output=True, text=True, check=False, timeout=120,
-                          env={**os.environ, 'HVPATCH_ORACLE': 'none', **(environment or {})})
+                          env={**os.environ, 'HVPATCH_ORACLE': 'none', **where})
 
 
 def shown(result):
     return result.returncode, result.stdout, result.stderr
 
 
-def seen(result):
-    """The domain's document with what status said."""
-    return {'kernel': {}, 'seen_at': '2999-01-01T00:00:00Z', 'patches': [
-        {**patch, 'cves': []} for patch in json.loads(result.stdout)['patches']]}
+def shape(result):
+    """Where columns begin depends on what varies."""
+    return result.returncode, VARIES.sub('*', result.stdout).split(), VARIES.sub('*', result.stderr)
 
 
-def assert_same(guest, *arguments):
+def begun(core):
+    """How many operations there were."""
+    return len(core.operations())
+
+
+def assert_same(guest, core, *arguments):
     """JSON byte for byte, and the table as well, of a command that says the same each time."""
-    verb = arguments[0]
-    itself = run(guest, *arguments, direct=True)
-    said = json.loads(itself.stdout)
-    domain = seen(itself) if verb == 'status' else None
-    table = run(guest, *arguments, direct=True, output='table')
-    for output, expected in (('json', itself), ('table', table)):
-        with Bus(guest, verb, said, domain) as bus:
-            result = run(guest, *arguments, output=output, environment=bus.environment)
-        assert shown(result) == shown(expected), (shown(result), shown(expected))
-    return itself
+    for output in ('json', 'table'):
+        before = begun(core)
+        over = run(guest, *arguments, output=output, core=core)
+        assert begun(core) == before + (arguments[0] != 'status'), 'it went another way'
+        itself = run(guest, *arguments, output=output)
+        assert shown(over) == shown(itself), (shown(over), shown(itself))
+    return over
 
 
-@suite.case('check-and-recover-SAME_BYTES')
+@suite.case('check-recover-and-refusals-SAME_BYTES', timeout=300)
 def _(guest):
-    assert assert_same(guest, 'check', guest.module('hvp_cmdline')).returncode == DONE
-    assert assert_same(guest, 'check', guest.module('hvp_missing')).returncode != DONE
-    assert assert_same(guest, 'recover').returncode == DONE
-    assert assert_same(guest, 'revert', 'hvp_nothing').returncode != DONE
+    with daemon_of(guest) as core:
+        assert assert_same(guest, core, 'check', guest.module(MODULE)).returncode == DONE
+        assert assert_same(guest, core, 'check', guest.module('hvp_missing')).returncode != DONE
+        assert assert_same(guest, core, 'recover').returncode == DONE
+        over, itself = (run(guest, 'revert', 'hvp_nothing', core=way) for way in (core, None))
+        assert over.returncode != DONE and shape(over) == shape(itself), (over, itself)
 
 
-@suite.case('apply-status-revert-SAME_BYTES')
+@suite.case('apply-status-revert-SAME', timeout=300)
 def _(guest):
-    assert_same(guest, 'status')
-    for verb, argument in (('apply', guest.module('hvp_cmdline')), ('revert', 'hvp_cmdline')):
-        itself = run(guest, verb, argument, direct=True)
-        assert itself.returncode == DONE, itself
-        with Bus(guest, verb, json.loads(itself.stdout)) as bus:
-            result = run(guest, verb, argument, environment=bus.environment)
-        assert shown(result) == shown(itself), (result, itself)
-        if verb == 'apply':
-            assert_same(guest, 'status')
-            # It is in force already: that says the same each time.
-            run(guest, 'revert', 'hvp_cmdline', direct=True)
-            table = run(guest, verb, argument, direct=True, output='table')
-            with Bus(guest, verb, json.loads(itself.stdout)) as bus:
-                result = run(guest, verb, argument, output='table', environment=bus.environment)
-            assert VARIES.sub('*', result.stdout).split() == VARIES.sub('*', table.stdout).split()
+    steps = ('apply', guest.module(MODULE)), ('revert', MODULE)
+    with daemon_of(guest) as core:
+        for output in ('json', 'table'):
+            assert_same(guest, core, 'status')
+            for verb, argument in steps:
+                itself = run(guest, verb, argument, output=output)
+                assert itself.returncode == DONE, itself
+                # What was done is undone, so that the other way does it as well.
+                opposite = steps[1 - (verb == 'revert')]
+                assert run(guest, *opposite).returncode == DONE
+                over = run(guest, verb, argument, output=output, core=core)
+                assert shape(over) == shape(itself), (over, itself)
+                assert_same(guest, core, 'status')
 
 
-@suite.case('domain-by-number-uuid-and-uri-OVER_THE_DAEMON')
+@suite.case('apid-tells-what-hvpatch-SAYS', timeout=300)
 def _(guest):
-    itself = json.loads(run(guest, 'recover', direct=True).stdout)
-    for options in (('-d', guest.id), ('-d', guest.uuid.upper()),
-                    ('-c', 'qemu:///system', '-d', guest.name)):
-        with Bus(guest, 'recover', {**itself, 'done': 'over the daemon'}) as bus:
+    with daemon_of(guest) as core, FrontEnd(core.api, core.bus.address) as api:
+        for verb, argument in (('apply', guest.module(MODULE)), ('revert', MODULE)):
+            said = json.loads(run(guest, verb, argument, core=core).stdout)
+            newest = api.ask('GET', '/v1/operations').json[0]
+            assert (newest['verb'], newest['result']) == (verb, said), (newest, said)
+
+
+@suite.case('look-at-what-stands-or-has-no-kernel-SAME_BYTES', timeout=300)
+def _(guest):
+    empty = types.SimpleNamespace(name='hvp-empty', uuid=str(uuid.uuid4()))
+    with open(guest.path('empty.xml'), 'w') as stream:
+        stream.write(EMPTY.format(name=empty.name, uuid=empty.uuid))
+    with daemon_of(guest) as core:
+        virsh('suspend', guest.name)
+        virsh('create', guest.path('empty.xml'))
+        try:
+            until(lambda: core.domain('guest')['state'] == 'paused', 'pause')
+            assert_same(guest, core, 'status')
+            until(lambda: len(core.domains()) == 2, 'domain')
+            assert assert_same(empty, core, 'status').returncode != DONE
+        finally:
+            virsh('destroy', empty.name)
+            virsh('resume', guest.name)
+
+
+@suite.case('domain-by-number-uuid-and-uri-OVER_THE_DAEMON', timeout=300)
+def _(guest):
+    with daemon_of(guest) as core:
+        for options in (('-d', guest.id), ('-d', guest.uuid.upper()),
+                        ('-c', 'qemu:///system', '-d', guest.name)):
+            before = begun(core)
             result = subprocess.run([hvpatch_path(), *options, 'recover'], capture_output=True,
                                     text=True, check=False,
-                                    env={**os.environ, **bus.environment})
-        assert result.stdout == 'over the daemon\n', result
+                                    env={**os.environ, 'HVPATCH_BUS': core.bus.address})
+            assert result.stdout == 'nothing to recover\n' and begun(core) == before + 1, result
 
 
 @suite.case('all-killed-RECOVERED_WITH_ALL', timeout=240)

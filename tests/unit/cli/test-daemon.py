@@ -320,20 +320,20 @@ def case_status_is_a_new_look(*programs):
 
 
 def case_status_of_what_cannot_be_looked_into(*programs):
-    look = {'kernel': None, 'patches': None, 'patchable': False, 'reasons': ['no monitor']}
+    """In the words of the worker, or of libvirt where there is nothing to look into."""
+    problem = {'code': 'PERMISSION', 'detail': 'no monitor', 'status': 403, 'title': 'x'}
+    look = {'kernel': None, 'patches': None, 'patchable': False, 'reasons': ['no monitor'],
+            'error': problem}
     with setup(programs, status_script(look, None)) as made:
-        is_by_itself_after(made, made.run('status'), 4)
-    with setup(programs, [step('ListDomains', quoted([{**DOMAIN, 'state': 'shut off'}]))]) as made:
-        is_by_itself_after(made, made.run('status'), 1)
+        says_why(made.run('status'), REFUSED, 'PERMISSION', 'no monitor')
+    off = [step('ListDomains', quoted([{**DOMAIN, 'state': 'shut off'}]))]
+    with setup(programs, off) as made:
+        says_why(made.run('status'), REFUSED, 'CONFLICT', f'domain {DOMAIN["name"]} is shut off')
 
 
-def is_by_itself_after(made, result, calls):
-    """The daemon could not, and so root's hvpatch has tried."""
-    assert result.returncode not in (DONE, USAGE), result
-    while len(made.core.calls) < calls:
-        made.core.read_call()
-    if os.geteuid() != 0:
-        assert 'hvpatch domains says why' in result.stdout, result
+def says_why(result, exit_status, code, message):
+    assert result.returncode == exit_status, result
+    assert json.loads(result.stdout) == {'version': 1, 'code': code, 'message': message}, result
 
 
 def case_status_TAMPERED_needs_an_operator(*programs):

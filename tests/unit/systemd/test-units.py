@@ -130,9 +130,13 @@ def case_bus_name_is_started_while_the_service_is_enabled(source, build):
 
 def case_api_opens_no_socket_and_is_nobody(source, build):
     unit = read(os.path.join(build, API))
-    assert unit['Service', 'User'] == 'hvpatch-api'
+    assert unit['Service', 'User'] == 'hvpatch-apid'
     assert unit['Service', 'CapabilityBoundingSet'] == ''
-    assert unit['Service', 'Sockets'].split() == list(SOCKETS)
+    # That would start both, and so listen to the network: each names the service instead.
+    assert ('Service', 'Sockets') not in unit
+    assert unit['Unit', 'Requires'] == SOCKETS[0]
+    for name in SOCKETS:
+        assert read(os.path.join(source, name))['Socket', 'Service'] == API, name
     assert unit['Service', 'RestrictAddressFamilies'] == 'AF_UNIX'
     socket = read(os.path.join(source, SOCKETS[0]))
     assert socket['Socket', 'SocketMode'] == '0660' and socket['Socket', 'SocketGroup'] == 'hvpatch'
@@ -146,7 +150,7 @@ def case_users_and_folders(source, _):
         run('systemd-sysusers', f'--root={root}', os.path.join(source, 'sysusers.conf'))
         with open(f'{root}/etc/passwd') as stream:
             users = {line.split(':')[0]: line.strip().split(':')[6] for line in stream}
-        assert users == {'hvpatch-api': '/usr/sbin/nologin', 'hvpatch-worker': '/usr/sbin/nologin'}
+        assert users == {'hvpatch-apid': '/usr/sbin/nologin', 'hvpatch-worker': '/usr/sbin/nologin'}
         with open(f'{root}/etc/group') as stream:
             assert {'hvpatch', *users} == {line.split(':')[0] for line in stream}
         if os.geteuid() != 0:
