@@ -96,7 +96,8 @@ def keepers():
     for name in filter(lambda name: name.endswith('.scope'), os.listdir(SCOPES)):
         match = re.fullmatch(r'hvpatch-keeper-(\d+)\.scope', name)
         # systemd may be late to put away one that is empty.
-        with contextlib.suppress(FileNotFoundError), open(f'{SCOPES}/{name}/cgroup.procs') as stream:
+        with contextlib.suppress(FileNotFoundError), \
+                open(f'{SCOPES}/{name}/cgroup.procs') as stream:
             if match and stream.read():
                 found[int(match.group(1))] = name
     return found
