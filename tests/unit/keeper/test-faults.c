@@ -35,7 +35,7 @@ static void test_full_journal_UNDONE(void)
 {
 	g_autofree guint8 *filling = g_malloc0(HVP_JOURNAL_MAX_RECORD_BYTES);
 	g_auto(Vm) vm = { 0 };
-	g_auto(HvpKeeperStop) stop = { 0 };
+	g_auto(HvpKeeperStop) stop = { 0 }, again = { 0 };
 	g_autoptr(GError) error = NULL;
 
 	if (!vm_is_possible())
@@ -46,7 +46,7 @@ static void test_full_journal_UNDONE(void)
 	for (int i = 0; i < 14; i++)
 		CHECK(hvp_journal_append(vm.journal_fd, HVP_JOURNAL_STEP, filling,
 					 HVP_JOURNAL_MAX_RECORD_BYTES, &error));
-	g_assert_false(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &stop, &error) &&
+	g_assert_false(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &again, &error) &&
 		       hvp_keeper_commit(vm.keeper, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_UNDONE);
 	g_assert_nonnull(strstr(error->message, "journal is full"));
