@@ -83,7 +83,7 @@ extern void *instruction_at;
 
 /* Runs the instruction at instruction_at with the registers inside, which has what comes of it. */
 __asm__(".pushsection .bss\n"
-	".balign 8\n"
+	".balign 16\n"
 	"inside:\n"
 	"	.zero 136\n"
 	"instruction_at:\n"
