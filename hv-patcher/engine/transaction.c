@@ -492,12 +492,16 @@ static bool recover_from(HvpTransaction *self, HvpJournalState *state, GError **
 	return leave_and_echo(self, state, error) && hvp_journal_end(self->journal, error);
 }
 
-/* Where the gdb stub was used, it may have been left, and the VM to it: the monitor tells. */
+/*
+ * Where the gdb stub was used, it may have been left, and the VM to it: the monitor tells. Not
+ * before a keeper was about to attach.
+ */
 static bool reach(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
 	guint64 ignored;
 
-	return (hvp_journal_state_find(state, BY_KVM_STEP, &ignored) &&
+	return !state->attached ||
+	       (hvp_journal_state_find(state, BY_KVM_STEP, &ignored) &&
 		!hvp_journal_state_find(state, ECHO_STEP, &ignored)) ||
 	       hvp_target_need_monitor(self->target, "finishing an interrupted operation", error);
 }
