@@ -13,7 +13,10 @@
 /* Hints that led to nothing come apart more and more, so that no agent can make us hurry. */
 #define FIRST_APART_USEC (2 * 1000)
 #define LAST_APART_USEC (200 * 1000)
-/* Without a hint for so long, try all the same: the agent may not see what has changed. */
+/*
+ * Without a hint for about so long, try all the same: the agent may not see what has changed. Not
+ * for exactly so long: a thread that does its work at a rhythm could be met at it each time.
+ */
 #define FIRST_PATIENCE_USEC G_USEC_PER_SEC
 #define LAST_PATIENCE_USEC (4 * G_USEC_PER_SEC)
 #define MAX_FAILURES 3U
@@ -262,8 +265,10 @@ static bool is_usable(const HvpGuide *self, const GArray *threads)
 bool hvp_guide_wait(HvpGuide *self, const GArray *threads, HvpDeadline deadline, bool *ret_waited,
 		    GError **error)
 {
+	gint64 patience_usec = g_random_int_range((gint32)self->patience_usec / 2,
+						  (gint32)self->patience_usec + 1);
 	HvpDeadline earliest = hvp_deadline_in(self->apart_usec);
-	HvpDeadline latest = hvp_deadline_min(deadline, hvp_deadline_in(self->patience_usec));
+	HvpDeadline latest = hvp_deadline_min(deadline, hvp_deadline_in(patience_usec));
 	GError *reason = NULL;
 
 	*ret_waited = false;
