@@ -26,7 +26,8 @@ KLP_BUILD = {'hvp_klp_build': {'lcm': 9, 'hvp_a_one': 79}, 'hvp_klp_vmlinux': {'
 OBJECT_LINES = (r'hvp_target_b: init sees -?\d+ -?\d+ in 2 calls',
                 r'hvp_\w+: (vmlinux|hvp_target_\w+) (pre|post)_(un)?patch.*')
 WORKLOAD_SECONDS = 100000
-WORKLOAD = re.compile(r'reads (\d+) changes (\d+) mixed (\d+) lost (\d+) back (\d+)')
+WORKLOAD = re.compile(r'^reads (\d+) changes (\d+) mixed (\d+) lost (\d+) back (\d+)$',
+                      re.MULTILINE)
 
 
 def generation(guest):
@@ -123,9 +124,9 @@ class Workload:
         self._guest = guest
         # It is ended by end(), long before its time.
         arguments = ' '.join(str(number) for number in (WORKLOAD_SECONDS, threads, *order))
-        guest.check('rm -f /tmp/generation-pid; '
+        guest.check('rm -f /tmp/generation-pid /tmp/generation; '
                     f'(sh -c "renice {nice} \\$\\$ && exec hvp_generation {arguments}" '
-                    '> /tmp/generation 2>&1 & '
+                    '>> /tmp/generation 2>&1 & '
                     'echo $! > /tmp/generation-pid; wait $!; '
                     'echo "status $?" >> /tmp/generation) > /dev/null 2>&1 &')
         guest.wait_for('kill -0 $(cat /tmp/generation-pid)')
@@ -145,6 +146,14 @@ class Workload:
             idle = [thread for thread, ticks in before.items() if now[thread] < ticks + 2]
             assert len(idle) <= 1, f'threads that do not run: {idle}'
         eventually(check, interval=0.05)
+
+    def so_far(self):
+        """Its counts, as text; nothing bad may be among them."""
+        text = self._guest.check(
+            ': > /tmp/generation; kill -USR1 $(cat /tmp/generation-pid); '
+            'until grep "^so far" /tmp/generation; do sleep 0.05; done')
+        assert re.fullmatch(r'so far: reads \d+ changes \d+ mixed 0 lost 0 back 0', text), text
+        return text
 
     def end(self):
         """Stops it; returns its exit status, its counts by name and all that it printed."""

@@ -535,7 +535,7 @@ def _(guest):
             storm_round(guest, workload, b_moves=number % 3 == 1)
             assert re.fullmatch(r'.* (?:0|-1) 0 0', guest.check('cat /proc/hvp_generation'))
             if (number + 1) % ROUNDS_BETWEEN_WORDS == 0:
-                print(f'# {number + 1} rounds', flush=True)
+                print(f'# {number + 1} rounds, {workload.so_far()}', flush=True)
         code, counts, text = workload.end()
         assert code == 0 and counts['reads'] > 1000 * STORM_ROUNDS, text
         assert counts['changes'] == 4 * STORM_ROUNDS, text

@@ -17,7 +17,7 @@
  *
  * SIGTERM ends it early. Prints "reads N changes N mixed N lost N back N",
  * "generation G reads N" for each that it saw, and the first bad line; exits 1 if
- * anything was bad, 2 if it cannot run.
+ * anything was bad, 2 if it cannot run. At SIGUSR1 it prints "so far: " and its counts.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -51,7 +51,7 @@ struct line {
 
 static atomic_ulong reads_of[GENERATIONS];
 static atomic_ulong changes, mixed, lost, back;
-static atomic_bool stop;
+static atomic_bool stop, is_asked;
 /* How often the generation changed, times GENERATIONS, plus the one in force. */
 static atomic_ulong epoch;
 static int order[ORDER_MAX];
@@ -172,23 +172,38 @@ static void end_early(int unused)
 	atomic_store(&stop, true);
 }
 
-static void wait_for_end(int seconds)
+static void ask(int unused)
 {
-	const struct timespec step = { .tv_nsec = 50 * 1000 * 1000 };
-	time_t end = time(NULL) + seconds;
-
-	while (time(NULL) < end && !atomic_load(&stop))
-		nanosleep(&step, NULL);
+	(void)unused;
+	atomic_store(&is_asked, true);
 }
 
-static int report(void)
+static void print_counts(const char *head)
 {
 	unsigned long reads = 0;
 
 	for (int i = 0; i < GENERATIONS; i++)
 		reads += reads_of[i];
-	printf("reads %lu changes %lu mixed %lu lost %lu back %lu\n", reads, changes, mixed, lost,
-	       back);
+	printf("%sreads %lu changes %lu mixed %lu lost %lu back %lu\n", head, reads, changes, mixed,
+	       lost, back);
+	fflush(stdout);
+}
+
+static void wait_for_end(int seconds)
+{
+	const struct timespec step = { .tv_nsec = 50 * 1000 * 1000 };
+	time_t end = time(NULL) + seconds;
+
+	while (time(NULL) < end && !atomic_load(&stop)) {
+		nanosleep(&step, NULL);
+		if (atomic_exchange(&is_asked, false))
+			print_counts("so far: ");
+	}
+}
+
+static int report(void)
+{
+	print_counts("");
 	for (int i = 0; i < GENERATIONS; i++) {
 		if (reads_of[i] != 0)
 			printf("generation %d reads %lu\n", i, reads_of[i]);
@@ -224,6 +239,7 @@ int main(int count, char **arguments)
 	    !begin(count > 3 ? count - 3 : 0, arguments + 3))
 		return 2;
 	signal(SIGTERM, end_early);
+	signal(SIGUSR1, ask);
 	for (int i = 0; i < threads; i++) {
 		if (pthread_create(&thread[i], NULL, watch, NULL) != 0)
 			return 2;
