@@ -65,6 +65,9 @@ DOMAIN = """
     <cmdline>console=ttyS0 panic=-1</cmdline>
   </os>
   <features><acpi/></features>
+  <cpu mode='custom' match='exact' check='none'>
+    <model>qemu64</model><feature name='cx16' policy='disable'/>
+  </cpu>
   <on_crash>preserve</on_crash>
   <devices>
     <emulator>{emulator}</emulator>
