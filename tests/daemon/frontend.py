@@ -234,7 +234,8 @@ class FrontEnd:
     def start(self, ready=True):
         with open(self.log_path, 'a') as log:
             self.process = subprocess.Popen(
-                [self.program, '--as-root', '--bus', self.bus_address, '--config',
+                # As its unit has it.
+                ['nice', '-n', '10', self.program, '--as-root', '--bus', self.bus_address, '--config',
                  self.configure()],
                 stdout=log, stderr=log, env={
                     **os.environ, 'G_MESSAGES_DEBUG': 'hvpatch',
