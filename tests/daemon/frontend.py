@@ -235,8 +235,8 @@ class FrontEnd:
         with open(self.log_path, 'a') as log:
             self.process = subprocess.Popen(
                 # As its unit has it.
-                ['nice', '-n', '10', self.program, '--as-root', '--bus', self.bus_address, '--config',
-                 self.configure()],
+                ['nice', '-n', '10', self.program, '--as-root', '--bus', self.bus_address,
+                 '--config', self.configure()],
                 stdout=log, stderr=log, env={
                     **os.environ, 'G_MESSAGES_DEBUG': 'hvpatch',
                     # What is freed must not look as if it were held.
