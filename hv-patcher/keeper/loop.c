@@ -12,6 +12,8 @@
 #define STATUS_USEC G_USEC_PER_SEC
 /* Of the journal, for going home; and for a recovery, of one that has nearly all. */
 #define SPARE_BYTES (2U << 20)
+/* While the guest stands, the tool's next request is here before somebody asleep were woken. */
+#define SPIN_USEC 100
 
 static void on_tool(HvpSession *self)
 {
@@ -277,6 +279,19 @@ static void handle_deadlines(HvpSession *self)
 		on_pending_deadline(self);
 }
 
+/* As poll(), which it tries again and again at first if the guest stands. */
+static int wait_for_any(const HvpSession *self, struct pollfd *descriptors, nfds_t count,
+			int timeout_msec)
+{
+	HvpDeadline spin = hvp_deadline_in(self->spins && self->vcpus.stopped ? SPIN_USEC : 0);
+	int ready;
+
+	do {
+		ready = poll(descriptors, count, 0);
+	} while (ready == 0 && !hvp_deadline_passed(spin));
+	return ready == 0 && timeout_msec != 0 ? poll(descriptors, count, timeout_msec) : ready;
+}
+
 /* Events of the monitor are JSON: looked at only while the guest runs. */
 static void wait_and_handle(HvpSession *self)
 {
@@ -291,8 +306,8 @@ static void wait_and_handle(HvpSession *self)
 		{ attached ? hvp_backend_get_fd(self->vcpus.backend) : -1, POLLIN, 0 },
 	};
 
-	if (poll(descriptors, G_N_ELEMENTS(descriptors),
-		 buffered ? 0 : next_timeout_msec(self)) < 0)
+	if (wait_for_any(self, descriptors, G_N_ELEMENTS(descriptors),
+			 buffered ? 0 : next_timeout_msec(self)) < 0)
 		return;
 	note_whether_tool_waits(self);
 	/*
@@ -347,6 +362,7 @@ int hvp_loop_run(int tool_fd, int qmp_fd, int journal_fd, int signal_fd)
 	self->frames.journal_fd = journal_fd;
 	self->sites.journal_fd = journal_fd;
 	self->budget_usec = G_USEC_PER_SEC;
+	self->spins = g_get_num_processors() > 1;
 	say_hello(self);
 	while (has_more_to_do(self))
 		wait_and_handle(self);
