@@ -11,15 +11,17 @@
 struct HvpAuthority {
 	const GPtrArray *roles;
 	HvpAuthorityKind kind;
+	bool is_silent; /* polkit, at the last question */
 };
 
 typedef struct {
+	HvpAuthority *authority;
 	PolkitSubject *subject;
 	PolkitDetails *details;
 	char *action;
 	PolkitCheckAuthorizationFlags flags;
 	GCancellable *cancellable;
-	guint timeout; /* source; 0: none */
+	guint timeout; /* source; 0: none, or it is over */
 	HvpAuthorityAnswer answer;
 	gpointer data;
 } Question;
@@ -40,16 +42,40 @@ void hvp_authority_free(HvpAuthority *self)
 
 /* --- polkit --- */
 
-static void end(Question *question, bool is_allowed)
+static void end(Question *question, HvpAuthorityVerdict verdict)
 {
+	question->authority->is_silent = verdict == HVP_AUTHORITY_SILENT;
 	if (question->timeout != 0)
 		g_source_remove(question->timeout);
-	question->answer(is_allowed, question->data);
+	question->answer(verdict, question->data);
 	g_object_unref(question->subject);
 	g_object_unref(question->details);
 	g_object_unref(question->cancellable);
 	g_free(question->action);
 	g_free(question);
+}
+
+/* It is not polkit that fails: the caller has gone, say, or types no password. */
+static bool is_about_caller(const Question *question, const GError *error)
+{
+	bool is_interactive = question->flags != POLKIT_CHECK_AUTHORIZATION_FLAGS_NONE;
+
+	return (question->timeout == 0 && is_interactive) || error->domain == POLKIT_ERROR ||
+	       g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
+/* One that stays silent is told of once. */
+static void end_without_answer(Question *question, const GError *error)
+{
+	if (is_about_caller(question, error)) {
+		g_debug("polkit: %s", error->message);
+		end(question, HVP_AUTHORITY_NO);
+		return;
+	}
+	if (!question->authority->is_silent)
+		g_warning("polkit does not answer, which is no to all that it is asked: %s",
+			  question->timeout == 0 ? "it takes too long" : error->message);
+	end(question, HVP_AUTHORITY_SILENT);
 }
 
 static void on_checked(GObject *source, GAsyncResult *result, gpointer data)
@@ -58,19 +84,23 @@ static void on_checked(GObject *source, GAsyncResult *result, gpointer data)
 	g_autoptr(PolkitAuthorizationResult) checked = polkit_authority_check_authorization_finish(
 		POLKIT_AUTHORITY(source), result, &error);
 
-	if (error != NULL)
-		g_debug("polkit: %s", error->message);
-	end(data, checked != NULL && polkit_authorization_result_get_is_authorized(checked));
+	if (checked == NULL)
+		end_without_answer(data, error);
+	else if (polkit_authorization_result_get_is_authorized(checked))
+		end(data, HVP_AUTHORITY_YES);
+	else
+		end(data, HVP_AUTHORITY_NO);
 }
 
 static void on_authority(GObject *source, GAsyncResult *result, gpointer data)
 {
 	Question *question = data;
-	g_autoptr(PolkitAuthority) authority = polkit_authority_get_finish(result, NULL);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(PolkitAuthority) authority = polkit_authority_get_finish(result, &error);
 
 	(void)source;
-	if (authority == NULL || g_cancellable_is_cancelled(question->cancellable)) {
-		end(question, false);
+	if (authority == NULL) {
+		end_without_answer(question, error);
 		return;
 	}
 	polkit_authority_check_authorization(authority, question->subject, question->action,
@@ -88,12 +118,13 @@ static gboolean on_timeout(gpointer data)
 	return G_SOURCE_REMOVE;
 }
 
-static void ask_polkit(const HvpCaller *caller, HvpVerb verb, const HvpRolesDomain *domain,
-		       HvpAuthorityAnswer answer, gpointer data)
+static void ask_polkit(HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,
+		       const HvpRolesDomain *domain, HvpAuthorityAnswer answer, gpointer data)
 {
 	Question *question = g_new0(Question, 1);
 	guint seconds = TIMEOUT_SECONDS;
 
+	question->authority = self;
 	question->subject = polkit_system_bus_name_new(caller->sender);
 	question->details = polkit_details_new();
 	if (domain != NULL) {
@@ -115,22 +146,22 @@ static void ask_polkit(const HvpCaller *caller, HvpVerb verb, const HvpRolesDoma
 /* --- the decision --- */
 
 /* Of those whom no role lets. */
-static void ask_beyond_roles(const HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,
+static void ask_beyond_roles(HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,
 			     const HvpRolesDomain *domain, HvpAuthorityAnswer answer, gpointer data)
 {
 	if (caller->is_direct && caller->uid == 0)
-		answer(true, data);
+		answer(HVP_AUTHORITY_YES, data);
 	else if (caller->is_direct && self->kind == HVP_AUTHORITY_WITH_POLKIT)
-		ask_polkit(caller, verb, domain, answer, data);
+		ask_polkit(self, caller, verb, domain, answer, data);
 	else
-		answer(false, data);
+		answer(HVP_AUTHORITY_NO, data);
 }
 
 void hvp_authority_ask(HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,
 		       const HvpRolesDomain *domain, HvpAuthorityAnswer answer, gpointer data)
 {
 	if (hvp_roles_allow(self->roles, caller->principal, verb, domain))
-		answer(true, data);
+		answer(HVP_AUTHORITY_YES, data);
 	else
 		ask_beyond_roles(self, caller, verb, domain, answer, data);
 }
@@ -139,7 +170,7 @@ void hvp_authority_ask_view_all(HvpAuthority *self, const HvpCaller *caller,
 				HvpAuthorityAnswer answer, gpointer data)
 {
 	if (hvp_roles_allow_all(self->roles, caller->principal, HVP_VERB_VIEW))
-		answer(true, data);
+		answer(HVP_AUTHORITY_YES, data);
 	else
 		ask_beyond_roles(self, caller, HVP_VERB_VIEW, NULL, answer, data);
 }

@@ -19,8 +19,14 @@ typedef enum {
 HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind);
 void hvp_authority_free(HvpAuthority *self);
 
+typedef enum {
+	HVP_AUTHORITY_NO,
+	HVP_AUTHORITY_YES,
+	HVP_AUTHORITY_SILENT, /* polkit does not answer, which is no */
+} HvpAuthorityVerdict;
+
 /* May be called from within hvp_authority_ask. */
-typedef void (*HvpAuthorityAnswer)(bool is_allowed, gpointer data);
+typedef void (*HvpAuthorityAnswer)(HvpAuthorityVerdict verdict, gpointer data);
 
 /* Whether @caller may do @verb to @domain (NULL: where none matters). @caller is not kept. */
 void hvp_authority_ask(HvpAuthority *self, const HvpCaller *caller, HvpVerb verb,

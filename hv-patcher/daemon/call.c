@@ -70,12 +70,13 @@ const char *hvp_call_get_text(const HvpCall *self, guint index)
 
 /* --- may he? --- */
 
-static void fail_forbidden(HvpCall *self)
+static void fail_forbidden(HvpCall *self, HvpAuthorityVerdict verdict)
 {
 	g_autoptr(GError) error = NULL;
 
-	hvp_problem_set(&error, HVP_PROBLEM_FORBIDDEN, "%s may not %s this",
-			self->caller->principal, hvp_roles_verb_name(self->verb));
+	hvp_problem_set(&error, HVP_PROBLEM_FORBIDDEN, "%s may not %s this%s",
+			self->caller->principal, hvp_roles_verb_name(self->verb),
+			verdict == HVP_AUTHORITY_SILENT ? ": polkit does not answer" : "");
 	hvp_call_fail(self, error, NULL);
 }
 
@@ -87,14 +88,14 @@ static void fail_missing(HvpCall *self)
 	hvp_call_fail(self, error, NULL);
 }
 
-static void on_may(bool is_allowed, gpointer data)
+static void on_may(HvpAuthorityVerdict verdict, gpointer data)
 {
 	HvpCall *self = data;
 
-	if (is_allowed)
+	if (verdict == HVP_AUTHORITY_YES)
 		self->next(self);
 	else
-		fail_forbidden(self);
+		fail_forbidden(self, verdict);
 }
 
 void hvp_call_need(HvpCall *self, HvpVerb verb, HvpCallStep next)
@@ -105,25 +106,36 @@ void hvp_call_need(HvpCall *self, HvpVerb verb, HvpCallStep next)
 }
 
 /* Whether he may at least know that it is there. */
-static void on_may_view(bool is_allowed, gpointer data)
+static void on_may_view(HvpAuthorityVerdict verdict, gpointer data)
 {
 	HvpCall *self = data;
 
-	if (is_allowed)
-		fail_forbidden(self);
+	if (verdict == HVP_AUTHORITY_YES)
+		fail_forbidden(self, HVP_AUTHORITY_NO);
 	else
 		fail_missing(self);
 }
 
-static void on_may_on(bool is_allowed, gpointer data)
+/* To wait for polkit once more would be longer than callers on D-Bus do. */
+static void fail_unanswered(HvpCall *self, const HvpRolesDomain *domain)
+{
+	if (hvp_authority_roles_let_view(self->context->authority, self->caller, domain))
+		fail_forbidden(self, HVP_AUTHORITY_SILENT);
+	else
+		fail_missing(self);
+}
+
+static void on_may_on(HvpAuthorityVerdict verdict, gpointer data)
 {
 	HvpCall *self = data;
 	HvpRolesDomain domain = { self->domain_name, self->domain_uuid };
 
-	if (is_allowed) {
+	if (verdict == HVP_AUTHORITY_YES) {
 		self->next(self);
 	} else if (self->verb == HVP_VERB_VIEW) {
 		fail_missing(self);
+	} else if (verdict == HVP_AUTHORITY_SILENT) {
+		fail_unanswered(self, &domain);
 	} else {
 		self->caller->may_interact = false;
 		hvp_authority_ask(self->context->authority, self->caller, HVP_VERB_VIEW, &domain,
@@ -149,16 +161,16 @@ void hvp_call_need_on(HvpCall *self, HvpVerb verb, const char *uuid, const char 
 	hvp_authority_ask(self->context->authority, self->caller, verb, &domain, on_may_on, self);
 }
 
-static void on_sees_all(bool is_allowed, gpointer data)
+static void on_sees_all(HvpAuthorityVerdict verdict, gpointer data)
 {
 	HvpCall *self = data;
 
-	self->sees_all = is_allowed;
-	if (is_allowed ||
+	self->sees_all = verdict == HVP_AUTHORITY_YES;
+	if (self->sees_all ||
 	    hvp_authority_roles_let_view(self->context->authority, self->caller, NULL))
 		self->next(self);
 	else
-		fail_forbidden(self);
+		fail_forbidden(self, verdict);
 }
 
 void hvp_call_need_view(HvpCall *self, HvpCallStep next)
