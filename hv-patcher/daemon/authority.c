@@ -7,11 +7,17 @@
 /* Less than what callers on D-Bus wait (25 s); and where somebody types, as long as polkit lets. */
 #define TIMEOUT_SECONDS 15
 #define INTERACTIVE_TIMEOUT_SECONDS 120
+/* Changes come several at a time; and polkit that is being stopped is not to be started for it. */
+#define CHANGE_SECONDS 1
 
 struct HvpAuthority {
 	const GPtrArray *roles;
 	HvpAuthorityKind kind;
-	bool is_silent; /* polkit, at the last question */
+	bool is_silent;		 /* polkit, at the last question */
+	PolkitAuthority *polkit; /* NULL: it was not asked yet */
+	guint change;		 /* source; 0: none */
+	void (*changed)(gpointer data);
+	gpointer data;
 };
 
 typedef struct {
@@ -37,10 +43,50 @@ HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind)
 
 void hvp_authority_free(HvpAuthority *self)
 {
+	if (self == NULL)
+		return;
+	if (self->polkit != NULL)
+		g_signal_handlers_disconnect_by_data(self->polkit, self);
+	g_clear_object(&self->polkit);
+	if (self->change != 0)
+		g_source_remove(self->change);
 	g_free(self);
 }
 
-/* --- polkit --- */
+/* --- what polkit tells by itself --- */
+
+void hvp_authority_set_listener(HvpAuthority *self, void (*changed)(gpointer data), gpointer data)
+{
+	self->changed = changed;
+	self->data = data;
+}
+
+static gboolean on_change_over(gpointer data)
+{
+	HvpAuthority *self = data;
+
+	self->change = 0;
+	if (self->changed != NULL)
+		self->changed(self->data);
+	return G_SOURCE_REMOVE;
+}
+
+static void note_change(HvpAuthority *self)
+{
+	if (self->change == 0)
+		self->change = g_timeout_add_seconds(CHANGE_SECONDS, on_change_over, self);
+}
+
+static void keep_polkit(HvpAuthority *self, PolkitAuthority *polkit)
+{
+	if (self->polkit != NULL)
+		return;
+	self->polkit = g_object_ref(polkit);
+	g_signal_connect_swapped(polkit, "changed", G_CALLBACK(note_change), self);
+	g_signal_connect_swapped(polkit, "notify::owner", G_CALLBACK(note_change), self);
+}
+
+/* --- asking it --- */
 
 static void end(Question *question, HvpAuthorityVerdict verdict)
 {
@@ -103,6 +149,7 @@ static void on_authority(GObject *source, GAsyncResult *result, gpointer data)
 		end_without_answer(question, error);
 		return;
 	}
+	keep_polkit(question->authority, authority);
 	polkit_authority_check_authorization(authority, question->subject, question->action,
 					     question->details, question->flags,
 					     question->cancellable, on_checked, question);

@@ -19,6 +19,12 @@ typedef enum {
 HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind);
 void hvp_authority_free(HvpAuthority *self);
 
+/*
+ * @changed is called when polkit may answer otherwise than it has: its rules are others, or it has
+ * been away. Not before it was asked for the first time.
+ */
+void hvp_authority_set_listener(HvpAuthority *self, void (*changed)(gpointer data), gpointer data);
+
 typedef enum {
 	HVP_AUTHORITY_NO,
 	HVP_AUTHORITY_YES,

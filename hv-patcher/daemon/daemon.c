@@ -137,7 +137,7 @@ static bool come_onto_bus(HvpDaemon *self, GDBusConnection *connection, guint32 
 {
 	self->authority = hvp_authority_new(self->config->roles, kind);
 	self->callers = hvp_callers_new(connection, api_uid);
-	self->listeners = hvp_listeners_new(connection, self->events);
+	self->listeners = hvp_listeners_new(connection, self->events, self->authority);
 	self->context = (HvpCallContext){ .config = self->config,
 					  .patches = self->patches,
 					  .operations = self->operations,

@@ -482,7 +482,7 @@ static void get_events(HvpCall *call)
 	guint32 limit;
 
 	if (call->caller->is_direct && call->sees_all)
-		hvp_listeners_add(call->context->listeners, call->caller->sender);
+		hvp_listeners_add(call->context->listeners, call->caller);
 	g_variant_get_child(call->parameters, 1, "t", &since);
 	g_variant_get_child(call->parameters, 2, "u", &limit);
 	text = hvp_events_read(events, since, limit, may_view_event, call);
@@ -494,7 +494,7 @@ static void begin_get_events(HvpCall *call)
 {
 	/* Who speaks for others hears all, and asks for each of them what that one may hear. */
 	if (call->caller->is_api)
-		hvp_listeners_add(call->context->listeners, call->caller->sender);
+		hvp_listeners_add(call->context->listeners, call->caller);
 	hvp_call_need_view(call, get_events);
 }
 
