@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -63,6 +64,35 @@ try:
 except hvpatch.PermissionRefused:
     print(patch.sha256)
 '''
+
+POLKIT = 'polkit.service'
+RULES = '/etc/polkit-1/rules.d/60-hvpatch.rules'
+RULE = """polkit.addRule(function(action, subject) {{
+    if ({}) return polkit.Result.YES;
+}});
+"""
+READS = RULE.format('action.id === "org.hvpatch1.view" && subject.user === "nightshift"')
+# Without a role: nightshift, in group operators, and who is in none.
+OPERATOR, STRANGER = 4712, 4713
+# What is asked of the daemon as one of them, and answered where nothing lets him.
+REQUESTS = {'recover': {}, 'check': {'patch': '0' * 64}, 'apply': {'patch': '0' * 64},
+            'replace': {'patch': '0' * 64}, 'revert': {'name': 'fix'}}
+NOTHING = {'view': 'FORBIDDEN', 'metrics': 'FORBIDDEN', 'delete': 'FORBIDDEN',
+           **{f'{verb} {domain}': 'NOT_FOUND' for verb in REQUESTS for domain in UUIDS}}
+# polkit has read a rule that is gone, and the daemon has asked again; callers on D-Bus give up.
+FORGET_SECONDS, CALL_SECONDS = 5, 25
+LISTEN = """
+import gi
+gi.require_version('Gio', '2.0')
+from gi.repository import Gio, GLib
+NAME, PATH, INTERFACE = 'org.hvpatch1', '/org/hvpatch1', 'org.hvpatch1.Manager'
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
+bus.signal_subscribe(NAME, INTERFACE, 'Event', PATH, None, Gio.DBusSignalFlags.NONE,
+                     lambda *call: print(call[5].unpack()[0], flush=True))
+print(bus.call_sync(NAME, PATH, INTERFACE, 'GetEvents', GLib.Variant('(stu)', ('', 0, 1)), None,
+                    Gio.DBusCallFlags.NONE, -1).unpack()[2], flush=True)
+GLib.MainLoop().run()
+"""
 
 stack = contextlib.ExitStack()
 
@@ -194,6 +224,196 @@ def case_signed_patch_is_uploaded_with_python_and_found_with_curl():
     assert status == 200 and again['sha256'] == sha256, again
     said = machine().run(f'stat -c "%a %U" /var/lib/hvpatch /var/lib/hvpatch/patches/{sha256}.ko')
     assert said.stdout == '700 root\n600 root\n', said
+
+
+@functools.cache
+def need_polkit():
+    """And whom it is asked about."""
+    if machine().run(f'systemctl cat {POLKIT}', check=False).returncode != 0:
+        raise Skip('polkitd is missing')
+    machine().run(f'groupadd operators && useradd --uid {STRANGER} stranger && '
+                  f'useradd --uid {OPERATOR} --groups operators nightshift')
+    machine().run('cp /root/fix.ko /root/fix.ko.minisig /var/tmp && chmod 644 /var/tmp/fix.ko*')
+
+
+def user(number):
+    return f'setpriv --reuid={number} --regid={number} --init-groups '
+
+
+def over_bus(number, method, *arguments):
+    """The code of the error that a call of that user's ends with; None: it does what it is to."""
+    said = machine().run(
+        f'{user(number)} dbus-send --system --print-reply --dest=org.hvpatch1 /org/hvpatch1 '
+        f'org.hvpatch1.Manager.{method} string: {" ".join(arguments)}', check=False)
+    found = re.match(r'Error org\.hvpatch1\.Error\.(\w+): ', said.stderr)
+    assert found or said.returncode == 0, said
+    return found and found[1]
+
+
+def start(number, domain, verb):
+    request = json.dumps({'verb': verb} | REQUESTS[verb])
+    return over_bus(number, 'StartOperation', f'string:{UUIDS[domain]}', f"string:'{request}'",
+                    'string:')
+
+
+def answers(number):
+    """As NOTHING is."""
+    return {'view': over_bus(number, 'ListDomains'), 'metrics': over_bus(number, 'GetMetrics'),
+            'delete': over_bus(number, 'DeletePatch', f'string:{"0" * 64}'),
+            **{f'{verb} {domain}': start(number, domain, verb)
+               for verb in REQUESTS for domain in UUIDS}}
+
+
+def refused(number, arguments, why):
+    """hvpatch refuses that user, and says why."""
+    said = machine().run(f'{user(number)} hvpatch {arguments}', check=False)
+    assert (said.returncode, said.stderr) == (5, f'hvpatch: uid:{number} may not {why}\n'), said
+
+
+@contextlib.contextmanager
+def rules(text, *let):
+    """While they are in force, which is once they let: a number, a method, arguments."""
+    need_polkit()
+    machine().write(RULES, text)
+    try:
+        wait_for(lambda: over_bus(*let) is None)
+        yield
+    finally:
+        machine().run(f'rm {RULES}')
+
+
+def operations():
+    """That were asked for by OPERATOR."""
+    said = json.loads(machine().run('hvpatch -o json operations').stdout)['operations']
+    return [one for one in said if one['principal'] == f'uid:{OPERATOR}']
+
+
+def case_real_polkit_refuses_whom_no_rule_lets():
+    need_polkit()
+    assert answers(OPERATOR) == NOTHING, answers(OPERATOR)
+    refused(OPERATOR, 'domains', 'view this')
+    refused(OPERATOR, '-d web-1 apply /var/tmp/fix.ko', 'view this')
+    # It was polkit that said so.
+    assert machine().run(f'ps -o user= -p {main_pid(POLKIT)}').stdout.strip() == 'polkitd'
+
+
+def case_rule_for_a_user_lets_him_read_and_do_nothing_else():
+    with rules(READS, OPERATOR, 'ListDomains'):
+        # What he may see is forbidden to him; it is there.
+        assert answers(OPERATOR) == dict.fromkeys(NOTHING, 'FORBIDDEN') | {'view': None}
+        said = machine().run(f'{user(OPERATOR)} hvpatch -o json domains').stdout
+        assert {one['name'] for one in json.loads(said)['domains']} == set(UUIDS), said
+        refused(OPERATOR, '-d web-1 apply /var/tmp/fix.ko', 'upload this')
+        refused(OPERATOR, '-d web-1 revert fix', 'revert this')
+        refused(OPERATOR, '-d web-1 recover', 'recover this')
+        assert answers(STRANGER) == NOTHING, answers(STRANGER)
+    assert not operations(), operations()
+
+
+def case_rule_for_a_group_lets_change_one_domain_and_read_nothing():
+    rule = RULE.format('action.id === "org.hvpatch1.recover" && subject.isInGroup("operators") && '
+                       'action.lookup("domain") === "web-1"')
+    with rules(rule, OPERATOR, 'StartOperation', f'string:{UUIDS["web-1"]}',
+               """'string:{"verb":"recover"}'""", 'string:'):
+        wait_for(lambda: all(one['ended_at'] for one in operations()))
+        assert answers(OPERATOR) == NOTHING | {'recover web-1': None}
+        assert answers(STRANGER) == NOTHING, answers(STRANGER)
+    done = {(one['domain_name'], one['verb']) for one in operations()}
+    assert done == {('web-1', 'recover')}, operations()
+
+
+def heard():
+    """The numbers of the events that reached who listens; first that of the one before."""
+    return [int(line) for line in machine().read('/run/heard').split()]
+
+
+def make_event():
+    """Returns its number, or that of one behind it."""
+    machine().run('hvpatch -d db-1 recover', check=False)
+    return json.loads(machine().run('hvpatch -o json events').stdout.splitlines()[-1])['seq']
+
+
+def case_rule_that_is_gone_lets_nobody_nor_who_listens():
+    with rules(READS, OPERATOR, 'ListDomains'):
+        machine().write('/var/tmp/listen.py', LISTEN)
+        machine().write('/run/heard', '')
+        machine().run('systemd-run --quiet --unit=ear --uid=nightshift -p StandardOutput='
+                      'file:/run/heard /usr/bin/python3 /var/tmp/listen.py')
+        wait_for(lambda: is_active('ear.service') and heard())
+        newest = make_event()
+        wait_for(lambda: heard()[-1] >= newest)
+        # It is another rule now, which lets the same: who listens still hears.
+        machine().write(RULES, f'// anew\n{READS}')
+        time.sleep(FORGET_SECONDS)
+        newest = make_event()
+        wait_for(lambda: heard()[-1] >= newest)
+    wait_for(lambda: over_bus(OPERATOR, 'ListDomains') == 'FORBIDDEN', seconds=FORGET_SECONDS)
+    assert answers(OPERATOR) == NOTHING, answers(OPERATOR)
+    refused(OPERATOR, 'domains', 'view this')
+    time.sleep(FORGET_SECONDS)
+    newest = make_event()
+    time.sleep(1)
+    assert is_active('ear.service') and heard()[-1] < newest, (heard(), newest)
+    machine().run('systemctl stop ear')
+
+
+def case_polkit_rule_of_the_documentation_does_what_it_says():
+    with open(os.path.join(ROOT, 'docs', 'daemon.md')) as stream:
+        rule = re.search(f'```\n(// {RULES}.*?)```', stream.read(), re.DOTALL)[1]
+    before = len(operations())
+    with rules(rule, OPERATOR, 'ListDomains'):
+        # What these domains are cannot be patched: it is tried, which is what one may.
+        for command in ('check /var/tmp/fix.ko', 'apply /var/tmp/fix.ko', 'revert fix'):
+            said = machine().run(f'{user(OPERATOR)} hvpatch -d web-1 {command}', check=False)
+            assert said.returncode not in (0, 5), said
+            refused(OPERATOR, f'-d db-1 {command}', f'{command.split()[0]} this')
+        refused(OPERATOR, '-d web-1 recover', 'recover this')
+        assert answers(STRANGER) == NOTHING, answers(STRANGER)
+    assert [(one['domain_name'], one['verb']) for one in operations()[:-before]] == [
+        ('web-1', 'revert'), ('web-1', 'apply'), ('web-1', 'check')], operations()
+
+
+@contextlib.contextmanager
+def polkit(before, after):
+    """BEFORE and AFTER: what is run in the machine."""
+    machine().run(before)
+    try:
+        yield
+    finally:
+        machine().run(after)
+
+
+def case_polkit_that_does_not_run_is_a_no_and_said_to_be():
+    core = main_pid(CORE)
+    with rules(READS, OPERATOR, 'ListDomains'):
+        # D-Bus starts one that is merely stopped.
+        machine().run(f'systemctl stop {POLKIT}')
+        assert over_bus(OPERATOR, 'ListDomains') is None and is_active(POLKIT)
+        with polkit(f'systemctl mask --now {POLKIT}', f'systemctl unmask {POLKIT}'):
+            begin = time.monotonic()
+            refused(OPERATOR, 'domains', 'view this: polkit does not answer')
+            refused(OPERATOR, '-d web-1 apply /var/tmp/fix.ko',
+                    'view this: polkit does not answer')
+            assert answers(OPERATOR) == NOTHING, answers(OPERATOR)
+            assert time.monotonic() - begin < CALL_SECONDS
+            said = machine().run(f'journalctl --no-pager -o cat -u {CORE}').stdout
+            assert said.count('polkit does not answer') == 1 and 'masked' in said, said
+            # Who needs no polkit is served.
+            machine().run('hvpatch domains')
+            assert json.loads(machine().run(f'{AS_WATCHER} hvpatch -o json domains').stdout)
+        wait_for(lambda: over_bus(OPERATOR, 'ListDomains') is None)
+    assert main_pid(CORE) == core
+
+
+def case_polkit_that_hangs_is_a_no_before_callers_give_up():
+    with rules(READS, OPERATOR, 'ListDomains'):
+        with polkit(f'kill -STOP {main_pid(POLKIT)}', f'systemctl kill -s CONT {POLKIT}'):
+            begin = time.monotonic()
+            refused(OPERATOR, 'domains', 'view this: polkit does not answer')
+            # This one is asked about twice where polkit answers.
+            assert start(OPERATOR, 'web-1', 'recover') == 'NOT_FOUND'
+            assert time.monotonic() - begin < 2 * CALL_SECONDS
+        wait_for(lambda: over_bus(OPERATOR, 'ListDomains') is None)
 
 
 def case_command_line_does_not_start_the_daemon():
