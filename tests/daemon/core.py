@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,12 @@ def connect(address):
         Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
 
 
+def is_open(path):
+    """Whether somebody listens there, which is a moment after the socket is there."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(path) == 0
+
+
 class Bus:
     """A dbus-daemon that everybody on the host may come to, in a folder of its own."""
 
@@ -95,7 +102,7 @@ class Bus:
             file.write(BUS_CONFIG.format(path=path))
         self.process = subprocess.Popen(['dbus-daemon', '--nofork', f'--config-file={config}'])
         self.address = f'unix:path={path}'
-        until(lambda: os.path.exists(path), 'the bus')
+        until(lambda: is_open(path), 'the bus')
         return self
 
     def __exit__(self, *_):
