@@ -169,7 +169,12 @@ static gboolean on_timer(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
-/* In its turn it is looked at once more, which puts off the next time. */
+/* The end of one puts off the next: nothing is due before it. */
+static bool is_due(const HvpDomains *self, const HvpDomain *domain)
+{
+	return hvp_domain_wants_look(domain) && !hvp_looks_are_wanted(self->looks, domain->uuid);
+}
+
 static gboolean on_again(gpointer data)
 {
 	const HvpDomains *self = data;
@@ -178,7 +183,7 @@ static gboolean on_again(gpointer data)
 
 	g_hash_table_iter_init(&iter, self->by_uuid);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
-		if (hvp_domain_wants_look(value))
+		if (is_due(self, value))
 			look(self, value);
 	return G_SOURCE_CONTINUE;
 }

@@ -27,7 +27,7 @@ typedef struct {
 /* Begins. One a process. What @setup points to has to live as long as the main loop. */
 HvpDomains *hvp_domains_new(const HvpDomainsSetup *setup);
 
-/* Ends the look at work; from then on nothing is done. */
+/* Ends the looks at work; from then on nothing is done. */
 void hvp_domains_stop(HvpDomains *self);
 
 bool hvp_domains_are_ready(const HvpDomains *self);

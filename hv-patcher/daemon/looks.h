@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Workers that only look, one at a time, domain by domain: what the daemon shows of a guest is
- * what they saw last. A domain at which an operation is at work is left to that.
+ * Workers that only look, one a domain and four at a time: what the daemon shows of a guest is what
+ * they saw last. One that hangs, because its guest has it so, is ended after two minutes and keeps
+ * none but its own domain waiting, as long as there are fewer than four of that kind. A domain at
+ * which an operation is at work is left to that.
  */
 #pragma once
 
@@ -19,11 +21,14 @@ typedef struct {
 
 /* All borrowed. */
 HvpLooks *hvp_looks_new(const HvpConfig *config, const HvpLooksHandlers *handlers, gpointer data);
-/* Ends the one at work. */
+/* Ends those at work. */
 void hvp_looks_free(HvpLooks *self);
 
-/* Has @uuid looked at in its turn; once more, where that is now. */
+/* Has @uuid looked at in its turn; once more, behind it, where that is at work. */
 void hvp_looks_want(HvpLooks *self, const char *uuid, const char *name);
+
+/* Whether @uuid is looked at, or will be. */
+bool hvp_looks_are_wanted(const HvpLooks *self, const char *uuid);
 
 /* Ends or forgets it. */
 void hvp_looks_drop(HvpLooks *self, const char *uuid);
