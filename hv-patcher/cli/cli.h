@@ -96,5 +96,8 @@ HvpTarget *hvp_cli_open(HvpCli *cli, GError **error);
 HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 			       const HvpLibvirtDomain *domain, GError **error);
 
+/* Where the QEMU plugin listens, as the user says; NULL: nowhere. The caller's. */
+char *hvp_cli_find_oracle(const HvpCli *cli);
+
 /* Tells @target where the guest's agent is, for commands that have a use for it. */
 void hvp_cli_find_agent(const HvpCli *cli, HvpTarget *target);

@@ -4,7 +4,7 @@
 #define ORACLE_VARIABLE "HVPATCH_ORACLE"
 
 /* An empty variable is as good as none. */
-static char *find_oracle(const HvpCli *cli)
+char *hvp_cli_find_oracle(const HvpCli *cli)
 {
 	const char *path = cli->oracle_path ? cli->oracle_path : g_getenv(ORACLE_VARIABLE);
 
@@ -23,7 +23,7 @@ static HvpOpenWay make_way(const HvpCli *cli, const char *oracle_path)
 /* What the options say of @target, which is taken and may be NULL. */
 static HvpTarget *set_up(const HvpCli *cli, HvpTarget *target, GError **error)
 {
-	g_autofree char *oracle = find_oracle(cli);
+	g_autofree char *oracle = hvp_cli_find_oracle(cli);
 	HvpOpenWay way = make_way(cli, oracle);
 
 	return hvp_open_set_up(&way, target, error);
@@ -32,7 +32,7 @@ static HvpTarget *set_up(const HvpCli *cli, HvpTarget *target, GError **error)
 HvpTarget *hvp_cli_open_domain(const HvpCli *cli, const HvpLibvirt *libvirt,
 			       const HvpLibvirtDomain *domain, GError **error)
 {
-	g_autofree char *oracle = find_oracle(cli);
+	g_autofree char *oracle = hvp_cli_find_oracle(cli);
 	HvpOpenWay way = make_way(cli, oracle);
 
 	return hvp_open_domain(&way, libvirt, domain, error);

@@ -2,9 +2,11 @@
 #include "cli/recover-all.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/note.h"
 #include "cli/output.h"
+#include "cli/recover-worker.h"
 #include "engine/journal.h"
 
 /* What became of one process of which something was left. */
@@ -12,6 +14,8 @@ typedef struct {
 	pid_t pid;
 	char *name; /* the domain's; NULL: it is none of this connection */
 	char *uuid;
+	const HvpLibvirtDomain *domain; /* borrowed; NULL likewise */
+	HvpRecoverWorker *worker;
 	char *done;
 	GError *error;
 } Entry;
@@ -22,6 +26,7 @@ static void entry_free(gpointer data)
 
 	g_free(self->name);
 	g_free(self->uuid);
+	hvp_recover_worker_free(self->worker);
 	g_free(self->done);
 	g_clear_error(&self->error);
 	g_free(self);
@@ -62,19 +67,56 @@ static void set_found(HvpCli *cli, const HvpLibvirt *libvirt, const HvpLibvirtDo
 	cli->found_id = hvp_libvirt_domain_get_id(domain);
 }
 
-static void recover(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt,
-		    const HvpLibvirtDomain *domain, HvpOptions *options)
+/* By this process, with all that it may. */
+static void recover_unconfined(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt,
+			       HvpOptions *options)
 {
-	g_autoptr(HvpTarget) target = hvp_cli_open_domain(cli, libvirt, domain, &self->error);
+	g_autoptr(HvpTarget) target = hvp_cli_open_domain(cli, libvirt, self->domain, &self->error);
 
-	self->name = g_strdup(hvp_libvirt_domain_get_name(domain));
-	self->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
 	if (target != NULL)
 		self->done = hvp_cli_recover_one(target, options, &self->error);
 	if (self->done == NULL)
 		return;
-	set_found(cli, libvirt, domain);
+	set_found(cli, libvirt, self->domain);
 	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
+}
+
+static void begin(Entry *self, const HvpCli *cli, const HvpLibvirt *libvirt,
+		  const HvpLibvirtDomain *domain)
+{
+	self->domain = domain;
+	self->name = g_strdup(hvp_libvirt_domain_get_name(domain));
+	self->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
+	/* Workers are root's: a user's guest finds nothing here that is not that user's. */
+	if (geteuid() == 0)
+		self->worker = hvp_recover_worker_new(cli, hvp_libvirt_get_uri(libvirt), self->uuid,
+						      self->name);
+}
+
+/* Where hvpatchd is not installed there are no workers, and nobody expects one. */
+static void warn_unconfined(const Entry *self, const GError *reason)
+{
+	g_autofree char *name = hvp_cli_output_escape(self->name);
+	g_autofree char *message = hvp_cli_output_escape(reason->message);
+
+	if (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
+		fprintf(stderr, "hvpatch: warning: %s: is recovered without a sandbox: %s\n", name,
+			message);
+}
+
+/* A guest that stands is worse than one that is parsed without a sandbox. */
+static void finish(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt, HvpOptions *options)
+{
+	g_autoptr(GError) reason = NULL;
+
+	if (self->worker != NULL && hvp_recover_worker_wait(self->worker, &self->done, &reason) !=
+					    HVP_RECOVER_WORKER_UNBEGUN) {
+		self->error = g_steal_pointer(&reason);
+		return;
+	}
+	if (reason != NULL)
+		warn_unconfined(self, reason);
+	recover_unconfined(self, cli, libvirt, options);
 }
 
 static void recover_domains(GPtrArray *entries, HvpCli *cli, const HvpLibvirt *libvirt,
@@ -89,13 +131,15 @@ static void recover_domains(GPtrArray *entries, HvpCli *cli, const HvpLibvirt *l
 		    !hvp_libvirt_domain_find_process(domain, &pid, NULL))
 			continue;
 		entry = find_entry(entries, pid);
-		if (entry != NULL && entry->name == NULL)
-			recover(entry, cli, libvirt, domain, options);
+		if (entry != NULL && entry->domain == NULL)
+			begin(entry, cli, libvirt, domain);
 	}
 	for (guint i = 0; i < entries->len; i++) {
 		Entry *entry = g_ptr_array_index(entries, i);
 
-		if (entry->name == NULL)
+		if (entry->domain != NULL)
+			finish(entry, cli, libvirt, options);
+		else
 			hvp_error_set(&entry->error, HVP_ERROR_UNSUPPORTED,
 				      "it is no domain of %s: name its monitor by --qmp",
 				      hvp_libvirt_get_uri(libvirt));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Recovery of all domains of which an operation has left something: before hvpatchd starts and
- * behind it. Where there is nothing, libvirt is not asked.
+ * behind it. Where there is nothing, libvirt is not asked. What root does it leaves to workers
+ * (recover-worker.h), to all of them at once.
  */
 #pragma once
 

@@ -100,8 +100,7 @@ static void start(HvpLooks *self, Look *look)
 		g_ptr_array_add(self->at_work, look);
 		return;
 	}
-	self->handlers->seen(look->uuid, NULL, hvp_problem_code(error), error->message,
-			     self->data);
+	self->handlers->seen(look->uuid, NULL, hvp_problem_code(error), error->message, self->data);
 	look_free(look);
 }
 

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "daemon/config.h"
-#include "daemon/worker.h"
+#include "errand/worker.h"
 
 typedef struct HvpLooks HvpLooks;
 

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "daemon/operation.h"
-#include "daemon/worker.h"
+#include "errand/worker.h"
 
 typedef enum {
 	HVP_PHASE_WORK,	   /* what was asked for */

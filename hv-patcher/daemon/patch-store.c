@@ -9,7 +9,7 @@
 #include "daemon/files.h"
 #include "daemon/fields.h"
 #include "daemon/problem.h"
-#include "daemon/worker.h"
+#include "errand/worker.h"
 #include "patch/patch.h"
 
 #define FOLDER "patches"

@@ -188,8 +188,8 @@ static int connect_socket(const char *path, GError **error)
 	HvpDeadline deadline = hvp_deadline_in(CONNECT_USEC);
 	int fd;
 
-	if (path == NULL || g_strlcpy(address.sun_path, path, sizeof address.sun_path) >=
-				    sizeof address.sun_path) {
+	if (path == NULL ||
+	    g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
 		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "there is no such socket");
 		return -1;
 	}
@@ -222,8 +222,7 @@ static bool read_thread_group(Broker *self, guint64 thread_id, guint64 *ret_numb
 	pid_t pid;
 
 	if (thread_id == 0 || thread_id > G_MAXINT ||
-	    !hvp_machine_read_thread_group((pid_t)thread_id, &pid, NULL) ||
-	    pid != self->place->pid)
+	    !hvp_machine_read_thread_group((pid_t)thread_id, &pid, NULL) || pid != self->place->pid)
 		return hvp_error_set(error, HVP_ERROR_NOT_FOUND, "that thread is not the VM's");
 	*ret_number = (guint64)pid;
 	return true;
@@ -322,7 +321,7 @@ static bool serve(Broker *self)
 	return sent;
 }
 
-void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline)
+bool hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline)
 {
 	Broker self = { .fd = fd, .job = job, .place = place, .life_fd = -1 };
 	bool goes_on = true;
@@ -346,4 +345,5 @@ void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline dead
 	if (self.life_fd >= 0)
 		close(self.life_fd);
 	close(fd);
+	return self.request_count > 0;
 }

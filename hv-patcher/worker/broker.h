@@ -20,6 +20,7 @@
 
 /*
  * Serves the other half at @fd (taken), @job's and of @place, until that has ended, asks for what
- * is no request, takes no answer, or @deadline has passed.
+ * is no request, takes no answer, or @deadline has passed. Returns whether it has asked for
+ * anything: one that has not knows nothing of the guest.
  */
-void hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline);
+bool hvp_broker_run(int fd, const HvpJob *job, HvpPlace *place, HvpDeadline deadline);

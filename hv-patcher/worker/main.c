@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "errand/worker.h"
 #include "vm/helper.h"
 #include "vm/libvirt.h"
 #include "worker/broker.h"
@@ -37,6 +38,7 @@ typedef struct {
 	HvpPlace *place;
 	int patch_fd;
 	HvpSandboxUser user;
+	bool is_unbegun; /* there is no other half, for want of something on this host */
 } Worker;
 
 static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize count,
@@ -65,8 +67,8 @@ static bool is_socket(int fd)
 
 static bool read_job(Worker *self, GError **error)
 {
-	g_autoptr(JsonNode) node = hvp_channel_receive_job(
-		self->channel, hvp_deadline_in(JOB_USEC), &self->patch_fd, error);
+	g_autoptr(JsonNode) node = hvp_channel_receive_job(self->channel, hvp_deadline_in(JOB_USEC),
+							   &self->patch_fd, error);
 
 	self->job = node ? hvp_job_new(node, error) : NULL;
 	return self->job != NULL;
@@ -74,7 +76,10 @@ static bool read_job(Worker *self, GError **error)
 
 static bool prepare(Worker *self, GError **error)
 {
-	if (!read_job(self, error) || !hvp_sandbox_find_user(&self->user, error))
+	if (!read_job(self, error))
+		return false;
+	self->is_unbegun = !hvp_sandbox_find_user(&self->user, error);
+	if (self->is_unbegun)
 		return false;
 	/* A patch file alone needs no VM, and nobody to help. */
 	if (self->job->verb == HVP_JOB_INSPECT)
@@ -124,7 +129,7 @@ static int end_like(pid_t child)
 	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) != child)
 		return 1;
 	if (!WIFSIGNALED(status))
-		return WEXITSTATUS(status);
+		return WEXITSTATUS(status) != 0;
 	fprintf(stderr, "hvpatch-worker: ended by signal %d (%s)\n", WTERMSIG(status),
 		strsignal(WTERMSIG(status)));
 	signal(WTERMSIG(status), SIG_DFL);
@@ -135,18 +140,23 @@ static int end_like(pid_t child)
 /* The privileged half, from here on. */
 static int serve(Worker *self, pid_t child, int helper_fd)
 {
+	bool has_begun;
+
 	if (self->patch_fd >= 0)
 		close(self->patch_fd);
 	if (self->place == NULL) {
 		close(helper_fd);
 		return end_like(child);
 	}
-	hvp_broker_run(helper_fd, self->job, self->place,
-		       hvp_deadline_in(self->job->options.timeout_usec +
-				       SPARE_SECONDS * G_USEC_PER_SEC));
+	has_begun = hvp_broker_run(
+		helper_fd, self->job, self->place,
+		hvp_deadline_in(self->job->options.timeout_usec + SPARE_SECONDS * G_USEC_PER_SEC));
 	/* It has ended, unless it hangs or is not itself any more. */
 	(void)kill(child, SIGKILL);
-	return end_like(child);
+	if (has_begun)
+		return end_like(child);
+	(void)TEMP_FAILURE_RETRY(waitpid(child, NULL, 0));
+	return HVP_WORKER_EXIT_UNBEGUN;
 }
 
 static int split(Worker *self, GError **error)
@@ -154,6 +164,7 @@ static int split(Worker *self, GError **error)
 	pid_t parent = getpid(), child;
 	int ends[2];
 
+	self->is_unbegun = true;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
 		hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "socket pair");
 		return -1;
@@ -166,6 +177,7 @@ static int split(Worker *self, GError **error)
 	/* No destructors there: what was opened before belongs to the other half. */
 	if (child == 0)
 		_exit(work(self, parent, ends[1]));
+	self->is_unbegun = false;
 	close(ends[1]);
 	return serve(self, child, ends[0]);
 }
@@ -195,8 +207,11 @@ int main(void)
 	self.channel = hvp_channel_new(CHANNEL_FD);
 	if (prepare(&self, &reason))
 		status = split(&self, &reason);
-	if (status < 0)
+	if (status < 0) {
 		status = hvp_work_fail(self.job, self.channel, reason) ? 0 : 1;
+		if (self.is_unbegun)
+			status = HVP_WORKER_EXIT_UNBEGUN;
+	}
 	hvp_place_free(self.place);
 	hvp_job_free(self.job);
 	hvp_channel_free(self.channel);

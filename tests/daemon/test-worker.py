@@ -21,6 +21,8 @@ from tap import Skip, Suite
 suite = Suite('6.12', '6.1')
 
 DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, ROLLED_BACK, OPERATOR = range(8)
+# errand/worker.h
+UNBEGUN = 75
 MODULE = 'hvp_three'
 FUNCTIONS = ('si_meminfo', 'si_swapinfo', 'meminfo_proc_show')
 # States of a successful apply, in their order; waiting is seen where the guest is busy.
@@ -254,6 +256,17 @@ def _():
     result = subprocess.run([worker_path()], stdin=subprocess.DEVNULL, capture_output=True,
                             check=False, timeout=10)
     assert result.returncode == USAGE, result
+
+
+@suite.case('half-that-cannot-be-confined-SEES-NOTHING')
+def _(guest):
+    if os.geteuid() != 0 or not shutil.which('setpriv'):
+        raise Skip('setpriv and to be root are needed')
+    for command, status in ((['setpriv', '--bounding-set=-setuid'], UNBEGUN), ([], 0)):
+        with Worker(job(guest, 'look'), command=command) as worker:
+            result = worker.result()
+            assert (result.code is None) == (status == 0), result
+            assert worker.process.wait(timeout=10) == status, worker.process.returncode
 
 
 # --- what it is not allowed ---------------------------------------------------

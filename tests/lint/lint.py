@@ -35,11 +35,14 @@ MAY_INCLUDE = {
     "doctor": LEFT_OF_CALL | {"agent", "call", "engine", "rehearse"},
     "document": LEFT_OF_CALL | {"agent", "call", "engine"},
     "follow": {"base", "patch", "vm"},
-    "cli": LEFT_OF_CALL | {"agent", "call", "document", "engine", "rehearse", "doctor", "follow"},
+    # A worker, as whoever starts one sees it.
+    "errand": {"base", "vm"},
+    "cli": LEFT_OF_CALL | {"agent", "call", "document", "engine", "rehearse", "doctor", "follow",
+                            "errand"},
     # One operation in a process of its own, as the command line runs it.
-    "worker": LEFT_OF_CALL | {"agent", "call", "document", "engine"},
+    "worker": LEFT_OF_CALL | {"agent", "call", "document", "engine", "errand"},
     # The core leaves guests to its workers.
-    "daemon": {"base", "mem", "patch", "vm", "keeper", "agent", "engine", "follow"},
+    "daemon": {"base", "mem", "patch", "vm", "keeper", "agent", "engine", "follow", "errand"},
     # Unprivileged, and a stranger to all but the daemon's D-Bus.
     "apid": {"base"},
 }

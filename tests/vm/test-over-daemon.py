@@ -31,11 +31,12 @@ except (ImportError, ValueError) as error:
     MISSING = str(error)
 from scene import Scene, injecting  # pylint: disable=wrong-import-position
 
-DONE, MODULE = 0, 'hvp_cmdline'
+DONE, NEEDS_OPERATOR, MODULE = 0, 7, 'hvp_cmdline'
 LOOK_SECONDS = 120.0
 # No kernel is in there.
 EMPTY = ("<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>16</memory>"
          "<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>")
+LIE = '{"result":{"done":"so they say"},"exit":0,"error":null}'
 # Times and addresses of what is loaded differ from one run to the next.
 VARIES = re.compile(r'0x[0-9a-f]+|[0-9]+\.[0-9]+ s|\b[0-9]+ attempts?|\b[0-9]+\b')
 
@@ -159,8 +160,8 @@ def _(guest):
             assert result.stdout == 'nothing to recover\n' and begun(core) == before + 1, result
 
 
-@suite.case('all-killed-RECOVERED_WITH_ALL', timeout=240)
-def _(guest):
+def leave_begun(guest):
+    """What killed ones leave of an apply."""
     scene = Scene(guest)
     tool = scene.start(scene.command('apply'), keeper_trace=injecting('writev', 8, 'SIGSTOP'))
     keeper = scene.wait_frozen(lambda: tool.poll() is None and scene.keeper_pid())
@@ -168,11 +169,35 @@ def _(guest):
         tool.kill()
         os.kill(keeper, signal.SIGKILL)
     scene.finish(tool)
+    return scene
+
+
+def recover_all(guest, worker=None):
+    """As the daemon's service does it: how the command ended, what it says of the guest, and how
+    many workers were started. WORKER is a shell's command in its place; $REAL is the real one.
+    """
+    path, started = guest.path('worker'), guest.path('started')
+    with open(path, 'w') as stream:
+        stream.write(f'#!/bin/sh\necho $$ >> {started}\n{worker or "exec $REAL"}\n')
+    os.chmod(path, 0o755)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(started)
+    real = os.path.join(os.path.dirname(hvpatch_path()), 'hvpatch-worker')
     result = subprocess.run([hvpatch_path(), '-o', 'json', '--direct', 'recover', '--all'],
-                            capture_output=True, text=True, check=False, timeout=120)
+                            capture_output=True, text=True, check=False, timeout=120,
+                            env={**os.environ, 'HVPATCH_WORKER': path, 'REAL': real})
     domain, = json.loads(result.stdout)['domains']
-    assert result.returncode == DONE and domain['recovered'] is True, result
     assert domain['domain'] == guest.name and domain['uuid'] == guest.uuid, domain
+    with open(started) as stream:
+        return result, domain, len(stream.readlines())
+
+
+@suite.case('all-killed-RECOVERED_WITH_ALL', timeout=240)
+def _(guest):
+    scene = leave_begun(guest)
+    result, domain, workers = recover_all(guest)
+    assert result.returncode == DONE and domain['recovered'] is True, result
+    assert workers == 1 and result.stderr == '', result
     started = time.monotonic()
     result = subprocess.run([hvpatch_path(), 'recover', '--all'], capture_output=True, text=True,
                             check=False, timeout=120)
@@ -180,6 +205,32 @@ def _(guest):
     assert time.monotonic() - started < 5
     scene.assert_healthy(leftover_allowed=True)
     assert guest.state() == 'running'
+
+
+@suite.case('all-killed-worker-lost-LEFT_ALONE', timeout=240)
+def _(guest):
+    scene = leave_begun(guest)
+    # By the guest, for all that anybody knows: it does not get to be parsed by root for that.
+    result, domain, workers = recover_all(guest, 'kill -SEGV $$')
+    assert (result.returncode, domain['code']) == (NEEDS_OPERATOR, 'INCONSISTENT'), result
+    assert domain['recovered'] is False and 'signal 11' in domain['message'], domain
+    assert workers == 2, workers
+    # What one says is believed, and nobody looks behind it.
+    result, domain, workers = recover_all(guest, f"printf '{LIE}' >&3")
+    assert (result.returncode, domain['done'], workers) == (DONE, 'so they say', 1), result
+    result, domain, workers = recover_all(guest)
+    assert (result.returncode, domain['recovered'], workers) == (DONE, True, 1), result
+    scene.assert_healthy(leftover_allowed=True)
+
+
+@suite.case('all-killed-worker-not-to-be-confined-RECOVERED_WITH_ALL', timeout=240)
+def _(guest):
+    for worker in ('exit 127', 'exec setpriv --bounding-set=-setuid $REAL'):
+        scene = leave_begun(guest)
+        result, domain, workers = recover_all(guest, worker)
+        assert (result.returncode, domain['recovered'], workers) == (DONE, True, 1), result
+        assert 'is recovered without a sandbox' in result.stderr, result
+        scene.assert_healthy(leftover_allowed=True)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,12 @@
 
 #include "base/error.h"
 
+/*
+ * The status with which a worker ends that could not confine the half of it that parses, and has
+ * given it nothing of the guest.
+ */
+#define HVP_WORKER_EXIT_UNBEGUN 75
+
 typedef struct HvpWorker HvpWorker;
 
 typedef enum {
@@ -33,6 +39,8 @@ typedef struct {
 	int exit_status;     /* of the command line's kind */
 	const char *code;    /* of its error; NULL: all went well */
 	const char *message; /* likewise; for the other outcomes: what happened */
+	/* Nothing of the guest was parsed: who has to do with the guest had no say in that. */
+	bool is_unbegun;
 } HvpWorkerEnd;
 
 typedef struct {
@@ -53,3 +61,4 @@ void hvp_worker_cancel(HvpWorker *self);
 
 /* Ends it, if it still runs, without telling anybody. NULL is fine. */
 void hvp_worker_free(HvpWorker *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpWorker, hvp_worker_free)

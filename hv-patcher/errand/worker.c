@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "daemon/worker.h"
+#include "errand/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,6 @@
 
 #include "base/json-text.h"
 #include "base/text.h"
-#include "daemon/fields.h"
 #include "vm/program.h"
 
 #define MAX_MESSAGE_BYTES (256U << 10)
@@ -33,6 +32,8 @@
 #define FAREWELL_MSEC 5000U
 #define MAX_QUOTED_BYTES 1024U
 #define MAX_FILES 1024
+/* The status of what could not be run, be it for want of a library. */
+#define NO_PROGRAM 127
 
 typedef struct {
 	JsonNode *result;
@@ -200,6 +201,27 @@ static JsonNode *parse(const char *text, gsize length_bytes)
 	return root != NULL && is_plain(root) ? g_steal_pointer(&root) : NULL;
 }
 
+static JsonObject *get_object(JsonObject *object, const char *name)
+{
+	JsonNode *node = json_object_get_member(object, name);
+
+	return node != NULL && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+}
+
+static const char *get_text(JsonObject *object, const char *name)
+{
+	JsonNode *node = hvp_json_text_typed_member(object, name, G_TYPE_STRING);
+
+	return node ? json_node_get_string(node) : NULL;
+}
+
+static int get_exit_status(JsonObject *object)
+{
+	JsonNode *node = hvp_json_text_typed_member(object, "exit", G_TYPE_INT64);
+
+	return node ? (int)json_node_get_int(node) : 1;
+}
+
 /* Sealed, or else it could change, or be cut off under us, while we read it. */
 static JsonNode *read_attached(int fd)
 {
@@ -220,13 +242,13 @@ static JsonNode *read_attached(int fd)
 
 static bool read_failure(HvpWorker *self, JsonObject *object)
 {
-	JsonObject *failure = hvp_fields_get_object(object, "error");
+	JsonObject *failure = get_object(object, "error");
 	const char *code, *message;
 
 	if (failure == NULL)
 		return json_object_get_null_member(object, "error");
-	code = hvp_fields_get_text(failure, "code");
-	message = hvp_fields_get_text(failure, "message");
+	code = get_text(failure, "code");
+	message = get_text(failure, "message");
 	if (code == NULL || message == NULL || !hvp_text_is_name(code, MAX_QUOTED_BYTES))
 		return false;
 	self->told.code = g_strdup(code);
@@ -239,7 +261,7 @@ static bool read_result(HvpWorker *self, JsonObject *object, int attached)
 	JsonNode *result = json_object_get_member(object, "result");
 	JsonNode *is_attached = hvp_json_text_typed_member(object, "attached", G_TYPE_BOOLEAN);
 
-	self->told.exit_status = (int)hvp_fields_get_integer(object, "exit", 1);
+	self->told.exit_status = get_exit_status(object);
 	if (!json_object_has_member(object, "error") || !read_failure(self, object))
 		return false;
 	if (is_attached != NULL && json_node_get_boolean(is_attached)) {
@@ -265,7 +287,7 @@ static bool take_message(HvpWorker *self, const char *text, gsize length_bytes, 
 {
 	g_autoptr(JsonNode) root = parse(text, length_bytes);
 	JsonObject *object = root ? json_node_get_object(root) : NULL;
-	JsonObject *progress = object ? hvp_fields_get_object(object, "progress") : NULL;
+	JsonObject *progress = object ? get_object(object, "progress") : NULL;
 
 	if (object == NULL || self->has_told || ++self->messages > MAX_MESSAGES)
 		return false;
@@ -287,7 +309,8 @@ static bool take_next(HvpWorker *self, char *buffer)
 	ssize_t got = receive(self->fd, buffer, &attached);
 	bool good = true;
 
-	if (got < 0 && errno == EINTR)
+	/* ECONNRESET comes once, where it has ended without reading all, before what it said. */
+	if (got < 0 && (errno == EINTR || errno == ECONNRESET))
 		return true;
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return false;
@@ -329,9 +352,17 @@ static char *describe_end(int status)
 			       WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
 
+/* It did not become a worker, or says itself that it has not begun to be one. */
+static bool is_unbegun(int status)
+{
+	return WIFEXITED(status) && (WEXITSTATUS(status) == HVP_WORKER_EXIT_UNBEGUN ||
+				     WEXITSTATUS(status) == NO_PROGRAM);
+}
+
 static void tell_end(HvpWorker *self)
 {
-	HvpWorkerEnd end = { .outcome = HVP_WORKER_DONE };
+	HvpWorkerEnd end = { .outcome = HVP_WORKER_DONE,
+			     .is_unbegun = is_unbegun(self->wait_status) };
 
 	if (self->has_told) {
 		end.result = self->told.result;
@@ -393,7 +424,7 @@ static void prepare_child(gpointer data)
 
 	if (setpgid(0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || getppid() != *parent)
-		_exit(127);
+		_exit(NO_PROGRAM);
 	(void)setrlimit(RLIMIT_CORE, &no_core);
 	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
