@@ -107,7 +107,7 @@ static void on_progress(JsonObject *progress, gpointer data)
 static void on_ended(const HvpWorkerEnd *end, gpointer data)
 {
 	HvpRecoverWorker *self = data;
-	g_autoptr(HvpWorker) worker = g_steal_pointer(&self->worker);
+	HvpWorker *worker = g_steal_pointer(&self->worker);
 
 	if (end->is_unbegun)
 		set_unbegun(self, HVP_ERROR_INTERNAL, end->message);
@@ -117,6 +117,8 @@ static void on_ended(const HvpWorkerEnd *end, gpointer data)
 		start(self);
 	else
 		set_lost(self, end->message);
+	/* The end's words are its own. */
+	hvp_worker_free(worker);
 }
 
 /* --- the beginning --- */

@@ -61,4 +61,3 @@ void hvp_worker_cancel(HvpWorker *self);
 
 /* Ends it, if it still runs, without telling anybody. NULL is fine. */
 void hvp_worker_free(HvpWorker *self);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpWorker, hvp_worker_free)

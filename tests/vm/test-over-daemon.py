@@ -215,6 +215,11 @@ def _(guest):
     assert (result.returncode, domain['code']) == (NEEDS_OPERATOR, 'INCONSISTENT'), result
     assert domain['recovered'] is False and 'signal 11' in domain['message'], domain
     assert workers == 2, workers
+    # Nor where the second cannot be confined any more.
+    result, domain, workers = recover_all(
+        guest, f'test $(wc -l < {guest.path("started")}) = 2 && exit 127; kill -SEGV $$')
+    assert (result.returncode, domain['code']) == (NEEDS_OPERATOR, 'INCONSISTENT'), result
+    assert workers == 2, workers
     # What one says is believed, and nobody looks behind it.
     result, domain, workers = recover_all(guest, f"printf '{LIE}' >&3")
     assert (result.returncode, domain['done'], workers) == (DONE, 'so they say', 1), result
