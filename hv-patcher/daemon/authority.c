@@ -41,6 +41,11 @@ HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind)
 	return self;
 }
 
+void hvp_authority_set_roles(HvpAuthority *self, const GPtrArray *roles)
+{
+	self->roles = roles;
+}
+
 void hvp_authority_free(HvpAuthority *self)
 {
 	if (self == NULL)

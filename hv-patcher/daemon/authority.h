@@ -17,6 +17,8 @@ typedef enum {
 
 /* @roles are borrowed. */
 HvpAuthority *hvp_authority_new(const GPtrArray *roles, HvpAuthorityKind kind);
+/* From now on; likewise. */
+void hvp_authority_set_roles(HvpAuthority *self, const GPtrArray *roles);
 void hvp_authority_free(HvpAuthority *self);
 
 /*

@@ -37,6 +37,11 @@ HvpCallers *hvp_callers_new(GDBusConnection *connection, guint32 api_uid)
 	return self;
 }
 
+void hvp_callers_set_api_uid(HvpCallers *self, guint32 api_uid)
+{
+	self->api_uid = api_uid;
+}
+
 void hvp_callers_free(HvpCallers *self)
 {
 	if (self == NULL)

@@ -24,6 +24,8 @@ typedef struct {
 
 /* @api_uid: who may speak for others; G_MAXUINT32: nobody. @connection is referenced. */
 HvpCallers *hvp_callers_new(GDBusConnection *connection, guint32 api_uid);
+/* From now on. */
+void hvp_callers_set_api_uid(HvpCallers *self, guint32 api_uid);
 void hvp_callers_free(HvpCallers *self);
 
 /*

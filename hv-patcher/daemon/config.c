@@ -17,6 +17,7 @@
 #define MAX_KEYS 256U
 #define MAX_ROLES 1024U
 #define MAX_NAME_BYTES 64U
+#define MAX_FILE_BYTES (1U << 20)
 
 static const char *const core_keys[] = { "state",	    "uri",	 "workers",
 					 "max-stopped",	    "max-pause", "unsigned",
@@ -50,6 +51,7 @@ static void key_free(gpointer data)
 	HvpConfigKey *key = data;
 
 	g_free(key->name);
+	g_free(key->place);
 	g_free(key->minisign);
 	g_free(key->certificate);
 	g_free(key);
@@ -81,32 +83,131 @@ void hvp_config_free(HvpConfig *self)
 	g_free(self->state_folder);
 	g_free(self->uri);
 	g_free(self->api_user);
+	g_free(self->api_user_place);
 	g_ptr_array_unref(self->keys);
 	g_ptr_array_unref(self->roles);
 	g_free(self);
 }
 
-static bool set_invalid(const char *group, const char *key, const char *why, GError **error)
-{
-	g_autofree char *quoted = hvp_text_escape(key, HVP_TEXT_TERMINATED, MAX_NAME_BYTES);
+/* --- where what is wrong stands --- */
 
-	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "[%s] %s: %s", group, quoted, why);
+/* The file as it is read: a GKeyFile does not tell lines. */
+typedef struct {
+	const char *path;
+	const char *text;
+	GKeyFile *file;
+} Source;
+
+static bool is_group_line(const char *line, const char *group)
+{
+	gsize length = strlen(group);
+
+	return line[0] == '[' && strncmp(line + 1, group, length) == 0 &&
+	       strcmp(line + 1 + length, "]") == 0;
 }
 
-static bool check_keys(GKeyFile *file, const char *group, const char *const *known, GError **error)
+static bool is_key_line(const char *line, const char *key)
 {
-	g_auto(GStrv) keys = g_key_file_get_keys(file, group, NULL, NULL);
+	gsize length = strlen(key);
+
+	return strncmp(line, key, length) == 0 &&
+	       line[length + strspn(line + length, " \t")] == '=';
+}
+
+/* Of @key, the last of which holds; where it is missing or NULL, of @group. From 1; 0: of none. */
+static guint find_line(const Source *self, const char *group, const char *key)
+{
+	g_auto(GStrv) lines = g_strsplit(self->text, "\n", -1);
+	bool is_inside = false;
+	guint found = 0;
+
+	for (guint i = 0; lines[i] != NULL; i++) {
+		const char *line = g_strstrip(lines[i]);
+
+		if (line[0] == '[')
+			is_inside = is_group_line(line, group);
+		if (is_inside && (found == 0 || (key != NULL && is_key_line(line, key))))
+			found = i + 1;
+	}
+	return found;
+}
+
+static char *place_of(const Source *self, const char *group, const char *key)
+{
+	return g_strdup_printf("%s:%u", self->path, find_line(self, group, key));
+}
+
+static bool is_readable(const char *text, gsize length_bytes)
+{
+	g_autoptr(GKeyFile) file = g_key_file_new();
+
+	return length_bytes == 0 ||
+	       g_key_file_load_from_data(file, text, length_bytes, G_KEY_FILE_NONE, NULL);
+}
+
+/* Of the first @line_count lines. */
+static gsize length_of(const char *text, guint line_count)
+{
+	const char *end = text;
+
+	for (guint i = 0; i < line_count && *end != '\0'; i++)
+		end += strcspn(end, "\n") + (strchr(end, '\n') != NULL);
+	return (gsize)(end - text);
+}
+
+/* The first one up to which the file cannot be read. From 1. */
+static guint find_bad_line(const char *text)
+{
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	guint good = 0, bad = MAX(g_strv_length(lines), 1);
+
+	while (bad - good > 1) {
+		guint middle = good + (bad - good) / 2;
+
+		if (is_readable(text, length_of(text, middle)))
+			good = middle;
+		else
+			bad = middle;
+	}
+	return bad;
+}
+
+static bool set_invalid(const Source *source, const char *group, const char *key, const char *why,
+			GError **error)
+{
+	g_autofree char *quoted = hvp_text_escape(key, HVP_TEXT_TERMINATED, MAX_NAME_BYTES);
+	g_autofree char *place = place_of(source, group, key);
+
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: [%s] %s: %s", place, group,
+			     quoted, why);
+}
+
+static bool set_no_group(const Source *source, const char *group, GError **error)
+{
+	g_autofree char *quoted = hvp_text_escape(group, HVP_TEXT_TERMINATED, MAX_NAME_BYTES);
+	g_autofree char *place = place_of(source, group, NULL);
+
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: [%s]: there is no such group",
+			     place, quoted);
+}
+
+/* --- reading --- */
+
+static bool check_keys(const Source *source, const char *group, const char *const *known,
+		       GError **error)
+{
+	g_auto(GStrv) keys = g_key_file_get_keys(source->file, group, NULL, NULL);
 
 	for (gsize i = 0; keys != NULL && keys[i] != NULL; i++)
 		if (!g_strv_contains(known, keys[i]))
-			return set_invalid(group, keys[i], "there is no such key", error);
+			return set_invalid(source, group, keys[i], "there is no such key", error);
 	return true;
 }
 
 /* Replaces *@text, where the key is there. */
-static void read_text(GKeyFile *file, const char *group, const char *key, char **text)
+static void read_text(const Source *source, const char *group, const char *key, char **text)
 {
-	g_autofree char *value = g_key_file_get_string(file, group, key, NULL);
+	g_autofree char *value = g_key_file_get_string(source->file, group, key, NULL);
 
 	if (value == NULL)
 		return;
@@ -114,23 +215,23 @@ static void read_text(GKeyFile *file, const char *group, const char *key, char *
 	*text = g_steal_pointer(&value);
 }
 
-static bool read_count(GKeyFile *file, const char *key, guint minimum, guint maximum, guint *count,
-		       GError **error)
+static bool read_count(const Source *source, const char *key, guint minimum, guint maximum,
+		       guint *count, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(file, CORE, key, NULL);
+	g_autofree char *value = g_key_file_get_string(source->file, CORE, key, NULL);
 	guint64 number;
 
 	if (value == NULL)
 		return true;
 	if (!g_ascii_string_to_unsigned(value, 10, minimum, maximum, &number, NULL))
-		return set_invalid(CORE, key, "no whole number in its range", error);
+		return set_invalid(source, CORE, key, "no whole number in its range", error);
 	*count = (guint)number;
 	return true;
 }
 
-static bool read_pause(GKeyFile *file, double *msec, GError **error)
+static bool read_pause(const Source *source, double *msec, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(file, CORE, "max-pause", NULL);
+	g_autofree char *value = g_key_file_get_string(source->file, CORE, "max-pause", NULL);
 	char *end = NULL;
 	double number;
 
@@ -138,43 +239,44 @@ static bool read_pause(GKeyFile *file, double *msec, GError **error)
 		return true;
 	number = g_ascii_strtod(value, &end);
 	if (end == value || *end != '\0' || !(number > 0 && number <= MAX_PAUSE_MSEC))
-		return set_invalid(CORE, "max-pause", "no number of milliseconds up to 1000",
-				   error);
+		return set_invalid(source, CORE, "max-pause",
+				   "no number of milliseconds up to 1000", error);
 	*msec = number;
 	return true;
 }
 
 /* One of two words. */
-static bool read_choice(GKeyFile *file, const char *key, const char *yes, const char *no,
+static bool read_choice(const Source *source, const char *key, const char *yes, const char *no,
 			bool *choice, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(file, CORE, key, NULL);
+	g_autofree char *value = g_key_file_get_string(source->file, CORE, key, NULL);
 	g_autofree char *why = g_strdup_printf("neither %s nor %s", yes, no);
 
 	if (value == NULL)
 		return true;
 	*choice = strcmp(value, yes) == 0;
-	return *choice || strcmp(value, no) == 0 || set_invalid(CORE, key, why, error);
+	return *choice || strcmp(value, no) == 0 || set_invalid(source, CORE, key, why, error);
 }
 
-static bool read_core(HvpConfig *self, GKeyFile *file, GError **error)
+static bool read_core(HvpConfig *self, const Source *source, GError **error)
 {
-	read_text(file, CORE, "state", &self->state_folder);
-	read_text(file, CORE, "uri", &self->uri);
+	read_text(source, CORE, "state", &self->state_folder);
+	read_text(source, CORE, "uri", &self->uri);
 	if (!g_path_is_absolute(self->state_folder))
-		return set_invalid(CORE, "state", "no absolute path", error);
-	return check_keys(file, CORE, core_keys, error) &&
-	       read_count(file, "workers", 1, MAX_WORKERS, &self->workers, error) &&
-	       read_count(file, "max-stopped", 1, MAX_STOPPED, &self->max_stopped, error) &&
-	       read_count(file, "drain", 0, MAX_DRAIN_SECONDS, &self->drain_seconds, error) &&
-	       read_pause(file, &self->max_pause_msec, error) &&
-	       read_choice(file, "unsigned", "allow", "refuse", &self->unsigned_allowed, error) &&
-	       read_choice(file, "allow-downgrade", "yes", "no", &self->downgrade_allowed, error);
+		return set_invalid(source, CORE, "state", "no absolute path", error);
+	return check_keys(source, CORE, core_keys, error) &&
+	       read_count(source, "workers", 1, MAX_WORKERS, &self->workers, error) &&
+	       read_count(source, "max-stopped", 1, MAX_STOPPED, &self->max_stopped, error) &&
+	       read_count(source, "drain", 0, MAX_DRAIN_SECONDS, &self->drain_seconds, error) &&
+	       read_pause(source, &self->max_pause_msec, error) &&
+	       read_choice(source, "unsigned", "allow", "refuse", &self->unsigned_allowed, error) &&
+	       read_choice(source, "allow-downgrade", "yes", "no", &self->downgrade_allowed, error);
 }
 
-static bool read_not_after(GKeyFile *file, const char *group, gint64 *ret_usec, GError **error)
+static bool read_not_after(const Source *source, const char *group, gint64 *ret_usec,
+			   GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(file, group, "not-after", NULL);
+	g_autofree char *value = g_key_file_get_string(source->file, group, "not-after", NULL);
 	g_autoptr(GDateTime) time = NULL;
 
 	*ret_usec = G_MAXINT64;
@@ -182,111 +284,148 @@ static bool read_not_after(GKeyFile *file, const char *group, gint64 *ret_usec, 
 		return true;
 	time = g_date_time_new_from_iso8601(value, NULL);
 	if (time == NULL)
-		return set_invalid(group, "not-after", "no time such as 2027-01-31T00:00:00Z",
-				   error);
+		return set_invalid(source, group, "not-after",
+				   "no time such as 2027-01-31T00:00:00Z", error);
 	*ret_usec = g_date_time_to_unix(time) * G_USEC_PER_SEC;
 	return true;
 }
 
-static bool read_key(HvpConfig *self, GKeyFile *file, const char *group, GError **error)
+static bool read_key(HvpConfig *self, const Source *source, const char *group, GError **error)
 {
 	HvpConfigKey *key;
 
 	if (self->keys->len >= MAX_KEYS)
-		return set_invalid(group, "minisign", "too many keys", error);
+		return set_invalid(source, group, "minisign", "too many keys", error);
 	key = g_new0(HvpConfigKey, 1);
 	g_ptr_array_add(self->keys, key);
 	key->name = g_strdup(group + strlen(KEY_PREFIX));
-	read_text(file, group, "minisign", &key->minisign);
-	read_text(file, group, "certificate", &key->certificate);
-	if (!check_keys(file, group, key_keys, error) ||
-	    !read_not_after(file, group, &key->not_after_usec, error))
+	key->place = place_of(source, group, NULL);
+	read_text(source, group, "minisign", &key->minisign);
+	read_text(source, group, "certificate", &key->certificate);
+	if (!check_keys(source, group, key_keys, error) ||
+	    !read_not_after(source, group, &key->not_after_usec, error))
 		return false;
 	return (key->minisign == NULL) != (key->certificate == NULL) ||
-	       set_invalid(group, "minisign", "either this or a certificate", error);
+	       set_invalid(source, group, "minisign", "either this or a certificate", error);
 }
 
 /* NULL-terminated, empty where the key is missing. */
-static char **read_list(GKeyFile *file, const char *group, const char *key)
+static char **read_list(const Source *source, const char *group, const char *key)
 {
-	char **list = g_key_file_get_string_list(file, group, key, NULL, NULL);
+	char **list = g_key_file_get_string_list(source->file, group, key, NULL, NULL);
 
 	for (gsize i = 0; list != NULL && list[i] != NULL; i++)
 		g_strstrip(list[i]);
 	return list ? list : g_new0(char *, 1);
 }
 
-static bool read_role(HvpConfig *self, GKeyFile *file, const char *group, GError **error)
+static bool read_role(HvpConfig *self, const Source *source, const char *group, GError **error)
 {
-	g_auto(GStrv) principals = read_list(file, group, "principals");
-	g_auto(GStrv) verbs = read_list(file, group, "verbs");
-	g_auto(GStrv) domains = read_list(file, group, "domains");
+	g_auto(GStrv) principals = read_list(source, group, "principals");
+	g_auto(GStrv) verbs = read_list(source, group, "verbs");
+	g_auto(GStrv) domains = read_list(source, group, "domains");
 	HvpRole *role;
 
-	if (!check_keys(file, group, role_keys, error))
+	if (!check_keys(source, group, role_keys, error))
 		return false;
 	if (self->roles->len >= MAX_ROLES)
-		return set_invalid(group, "principals", "too many roles", error);
+		return set_invalid(source, group, "principals", "too many roles", error);
 	role = hvp_roles_new_role(group + strlen(ROLE_PREFIX), (const char *const *)principals,
 				  (const char *const *)verbs, (const char *const *)domains, error);
 	if (role == NULL) {
-		g_prefix_error(error, "[%s] ", group);
+		g_autofree char *place = place_of(source, group, NULL);
+
+		g_prefix_error(error, "%s: [%s] ", place, group);
 		return false;
 	}
 	g_ptr_array_add(self->roles, role);
 	return true;
 }
 
-static bool read_group(HvpConfig *self, GKeyFile *file, const char *group, GError **error)
+static bool read_group(HvpConfig *self, const Source *source, const char *group, GError **error)
 {
 	gsize prefix = strcspn(group, " ") + 1;
 
 	if (strcmp(group, CORE) == 0)
-		return read_core(self, file, error);
+		return read_core(self, source, error);
 	if (strcmp(group, API) == 0) {
-		read_text(file, API, "user", &self->api_user);
-		return check_keys(file, API, api_keys, error);
+		read_text(source, API, "user", &self->api_user);
+		self->api_user_place = place_of(source, API, "user");
+		return check_keys(source, API, api_keys, error);
 	}
 	if (strlen(group) <= prefix || !hvp_text_is_name(group + prefix, MAX_NAME_BYTES))
-		return set_invalid("file", group, "there is no such group", error);
+		return set_no_group(source, group, error);
 	if (g_str_has_prefix(group, KEY_PREFIX))
-		return read_key(self, file, group, error);
+		return read_key(self, source, group, error);
 	if (g_str_has_prefix(group, ROLE_PREFIX))
-		return read_role(self, file, group, error);
-	return set_invalid("file", group, "there is no such group", error);
+		return read_role(self, source, group, error);
+	return set_no_group(source, group, error);
 }
 
-static bool set_file_error(const GError *reason, GError **error)
+static bool set_file_error(const char *path, const GError *reason, GError **error)
 {
-	HvpErrorCode code = HVP_ERROR_INVALID_ARGUMENT;
+	HvpErrorCode code = HVP_ERROR_FAULT;
 
 	if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT))
 		code = HVP_ERROR_NOT_FOUND;
 	else if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_ACCES))
 		code = HVP_ERROR_PERMISSION;
-	else if (reason->domain == G_FILE_ERROR)
-		code = HVP_ERROR_FAULT;
-	return hvp_error_set(error, code, "%s", reason->message);
+	return hvp_error_set(error, code, "%s: %s", path, reason->message);
+}
+
+static bool load(Source *source, gsize length_bytes, GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+
+	if (length_bytes > MAX_FILE_BYTES)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: more than %u bytes",
+				     source->path, MAX_FILE_BYTES);
+	return length_bytes == 0 ||
+	       g_key_file_load_from_data(source->file, source->text, length_bytes, G_KEY_FILE_NONE,
+					 &reason) ||
+	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s:%u: %s", source->path,
+			     find_bad_line(source->text), reason->message);
 }
 
 HvpConfig *hvp_config_read(const char *path, GError **error)
 {
 	g_autoptr(HvpConfig) self = hvp_config_new();
 	g_autoptr(GKeyFile) file = g_key_file_new();
+	g_autofree char *text = NULL;
 	g_autoptr(GError) reason = NULL;
 	g_auto(GStrv) groups = NULL;
+	Source source = { .path = path, .file = file };
+	gsize length_bytes;
 
-	if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &reason)) {
-		set_file_error(reason, error);
-		g_prefix_error(error, "%s: ", path);
+	if (!g_file_get_contents(path, &text, &length_bytes, &reason)) {
+		set_file_error(path, reason, error);
 		return NULL;
 	}
+	source.text = text;
+	if (!load(&source, length_bytes, error))
+		return NULL;
 	groups = g_key_file_get_groups(file, NULL);
-	for (gsize i = 0; groups[i] != NULL; i++) {
-		if (!read_group(self, file, groups[i], error)) {
-			g_prefix_error(error, "%s: ", path);
+	for (gsize i = 0; groups[i] != NULL; i++)
+		if (!read_group(self, &source, groups[i], error))
 			return NULL;
-		}
-	}
 	return g_steal_pointer(&self);
+}
+
+static void swap_texts(char **a, char **b)
+{
+	char *kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
+void hvp_config_take_over(HvpConfig *self, HvpConfig *other)
+{
+	HvpConfig old = *self;
+
+	*self = *other;
+	*other = old;
+	swap_texts(&self->state_folder, &other->state_folder);
+	swap_texts(&self->uri, &other->uri);
+	hvp_config_free(other);
 }

@@ -14,6 +14,7 @@
 /* Whose signatures are good. One of minisign and certificate is set. */
 typedef struct {
 	char *name;
+	char *place;	       /* FILE:LINE, to tell what is wrong with it */
 	char *minisign;	       /* the public key, in minisign's base64 */
 	char *certificate;     /* path of an X.509 certificate in PEM */
 	gint64 not_after_usec; /* G_MAXINT64: for ever */
@@ -28,7 +29,8 @@ typedef struct {
 	bool unsigned_allowed;
 	bool downgrade_allowed;
 	guint drain_seconds;
-	char *api_user;	  /* NULL: nobody speaks for others */
+	char *api_user;	      /* NULL: nobody speaks for others */
+	char *api_user_place; /* FILE:LINE; set where api_user is */
 	GPtrArray *keys;  /* HvpConfigKey */
 	GPtrArray *roles; /* HvpRole */
 } HvpConfig;
@@ -37,10 +39,16 @@ typedef struct {
 HvpConfig *hvp_config_new(void);
 
 /*
- * Reads @path. NOT_FOUND, PERMISSION, FAULT: it cannot be read. INVALID_ARGUMENT, naming group and
- * key: something in it is not known or out of range.
+ * Reads @path. NOT_FOUND, PERMISSION, FAULT: it cannot be read. INVALID_ARGUMENT, naming line,
+ * group and key: something in it is not known or out of range.
  */
 HvpConfig *hvp_config_read(const char *path, GError **error);
+
+/*
+ * Makes of @self what @other (taken) is, but for the state's folder and libvirt's connection, which
+ * stay for as long as the daemon runs. What was borrowed of its roles and keys goes.
+ */
+void hvp_config_take_over(HvpConfig *self, HvpConfig *other);
 
 void hvp_config_free(HvpConfig *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpConfig, hvp_config_free)

@@ -12,7 +12,6 @@
 struct HvpDaemon {
 	HvpConfig *config;
 	int lock_fd;
-	HvpKeyring *keyring;
 	HvpPatchStore *patches;
 	HvpEvents *events;
 	HvpMetrics *metrics;
@@ -91,7 +90,8 @@ static bool find_api_uid(const HvpConfig *config, guint32 *ret_uid, GError **err
 	user = getpwnam(config->api_user);
 	if (user == NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "[api] user: there is no user %s", config->api_user);
+				     "%s: [api] user: there is no user %s", config->api_user_place,
+				     config->api_user);
 	*ret_uid = user->pw_uid;
 	return true;
 }
@@ -100,16 +100,15 @@ static bool open_state(HvpDaemon *self, GError **error)
 {
 	static const HvpOperationsHandlers handlers = { on_at_domain, on_looked, on_idle };
 	HvpOperationsSetup setup = { .config = self->config, .handlers = &handlers, .data = self };
+	g_autoptr(HvpKeyring) keyring = NULL;
 
 	if (!hvp_files_make_folder(self->config->state_folder, error))
 		return false;
 	self->lock_fd = hvp_files_lock(self->config->state_folder, error);
 	if (self->lock_fd < 0)
 		return false;
-	self->keyring = hvp_keyring_new(self->config, error);
-	if (self->keyring == NULL)
-		return false;
-	self->patches = hvp_patch_store_new(self->config, self->keyring, error);
+	keyring = hvp_keyring_new(self->config, error);
+	self->patches = keyring ? hvp_patch_store_new(self->config, keyring, error) : NULL;
 	self->events = self->patches ? hvp_events_new(self->config->state_folder, error) : NULL;
 	if (self->events == NULL)
 		return false;
@@ -172,6 +171,39 @@ HvpDaemon *hvp_daemon_new(GDBusConnection *connection, HvpConfig *config, HvpAut
 	return NULL;
 }
 
+/* --- another configuration --- */
+
+static void warn_if_fixed(const char *key, const char *now, const char *wanted)
+{
+	if (g_strcmp0(now, wanted) != 0)
+		g_warning("[core] %s: another one is taken at the next start", key);
+}
+
+bool hvp_daemon_reload(HvpDaemon *self, HvpConfig *config, GError **error)
+{
+	g_autoptr(HvpConfig) owned = config;
+	g_autoptr(HvpKeyring) keyring = NULL;
+	guint32 api_uid;
+
+	if (!find_api_uid(config, &api_uid, error))
+		return false;
+	keyring = hvp_keyring_new(config, error);
+	if (keyring == NULL)
+		return false;
+	warn_if_fixed("state", self->config->state_folder, config->state_folder);
+	warn_if_fixed("uri", self->config->uri, config->uri);
+	hvp_config_take_over(self->config, g_steal_pointer(&owned));
+	hvp_authority_set_roles(self->authority, self->config->roles);
+	hvp_callers_set_api_uid(self->callers, api_uid);
+	hvp_patch_store_set_keyring(self->patches, keyring);
+	tell(self, "reloaded");
+	/* They were let listen by what held: who still may is known when he asks for events again.
+	 */
+	hvp_listeners_forget(self->listeners);
+	hvp_operations_look_again(self->operations);
+	return true;
+}
+
 /* --- the end --- */
 
 static gboolean on_drain_over(gpointer data)
@@ -224,7 +256,6 @@ void hvp_daemon_free(HvpDaemon *self)
 	if (self->patches != NULL && hvp_patch_store_is_busy(self->patches))
 		return;
 	hvp_patch_store_free(self->patches);
-	hvp_keyring_free(self->keyring);
 	hvp_config_free(self->config);
 	g_free(self);
 }

@@ -23,6 +23,13 @@ typedef struct HvpDaemon HvpDaemon;
 HvpDaemon *hvp_daemon_new(GDBusConnection *connection, HvpConfig *config, HvpAuthorityKind kind,
 			  void (*ended)(gpointer data), gpointer data, GError **error);
 
+/*
+ * Goes on with what @config (taken) says: for calls to come, and operations that begin. Errors,
+ * with nothing changed: what hvp_daemon_new would refuse of it.
+ */
+bool hvp_daemon_reload(HvpDaemon *self, HvpConfig *config,
+		       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Takes on nothing any more; tells when what is at work has ended, or took too long. */
 void hvp_daemon_drain(HvpDaemon *self);
 

@@ -12,6 +12,7 @@ typedef struct {
 } Minisign;
 
 struct HvpKeyring {
+	GPtrArray *keys; /* HvpConfigKey; of the configuration, which may have gone */
 	bool unsigned_allowed;
 	GArray *minisign; /* Minisign */
 	HvpPkcs7Certificates *certificates;
@@ -27,14 +28,25 @@ const char *hvp_keyring_kind_name(HvpKeyringKind kind)
 	return names[kind];
 }
 
-void hvp_keyring_free(HvpKeyring *self)
+static void clear(gpointer data)
 {
-	if (self == NULL)
-		return;
+	HvpKeyring *self = data;
+
 	g_array_unref(self->minisign);
 	g_ptr_array_unref(self->certificate_keys);
 	hvp_pkcs7_certificates_free(self->certificates);
-	g_free(self);
+	g_ptr_array_unref(self->keys);
+}
+
+HvpKeyring *hvp_keyring_ref(HvpKeyring *self)
+{
+	return g_atomic_rc_box_acquire(self);
+}
+
+void hvp_keyring_unref(HvpKeyring *self)
+{
+	if (self != NULL)
+		g_atomic_rc_box_release_full(self, clear);
 }
 
 static bool add_key(HvpKeyring *self, HvpConfigKey *config, GError **error)
@@ -55,8 +67,9 @@ static bool add_key(HvpKeyring *self, HvpConfigKey *config, GError **error)
 
 HvpKeyring *hvp_keyring_new(const HvpConfig *config, GError **error)
 {
-	g_autoptr(HvpKeyring) self = g_new0(HvpKeyring, 1);
+	g_autoptr(HvpKeyring) self = g_atomic_rc_box_new0(HvpKeyring);
 
+	self->keys = g_ptr_array_ref(config->keys);
 	self->unsigned_allowed = config->unsigned_allowed;
 	self->minisign = g_array_new(FALSE, FALSE, sizeof(Minisign));
 	self->certificates = hvp_pkcs7_certificates_new();
@@ -71,8 +84,8 @@ HvpKeyring *hvp_keyring_new(const HvpConfig *config, GError **error)
 
 		if (add_key(self, key, &reason))
 			continue;
-		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "[key %s] %s", key->name,
-			      reason->message);
+		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: [key %s] %s", key->place,
+			      key->name, reason->message);
 		return NULL;
 	}
 	return g_steal_pointer(&self);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whose signatures are good, and whether a patch has one: before anything else looks at it. */
+/*
+ * Whose signatures are good, and whether a patch has one: before anything else looks at it. Never
+ * changed once it is made; threads that are at it hold a reference, while others have a newer one.
+ */
 #pragma once
 
 #include "daemon/config.h"
@@ -22,10 +25,12 @@ typedef struct {
 	gint64 serial;	 /* that the signature vouches for; HVP_MANIFEST_NO_SERIAL */
 } HvpKeyringVerdict;
 
-/* Of the keys of @config, which has to live as long. INVALID_ARGUMENT, naming the key. */
+/* Of the keys of @config, which is not kept. INVALID_ARGUMENT, naming the key and its line. */
 HvpKeyring *hvp_keyring_new(const HvpConfig *config, GError **error);
-void hvp_keyring_free(HvpKeyring *self);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpKeyring, hvp_keyring_free)
+/* In any thread. */
+HvpKeyring *hvp_keyring_ref(HvpKeyring *self);
+void hvp_keyring_unref(HvpKeyring *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpKeyring, hvp_keyring_unref)
 
 /*
  * Whether @patch may be used: signed by a key of the keyring, or unsigned where that is allowed. A

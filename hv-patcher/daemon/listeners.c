@@ -111,6 +111,11 @@ HvpListeners *hvp_listeners_new(GDBusConnection *connection, HvpEvents *events,
 	return self;
 }
 
+void hvp_listeners_forget(HvpListeners *self)
+{
+	g_hash_table_remove_all(self->listeners);
+}
+
 void hvp_listeners_free(HvpListeners *self)
 {
 	if (self == NULL)

@@ -50,24 +50,33 @@ static bool parse(Program *self, int argc, char **argv, GError **error)
 		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "there are no operands"));
 }
 
+static HvpConfig * override(const Program *self, HvpConfig *config)
+{
+	if (config != NULL && self->state_folder != NULL) {
+		g_free(config->state_folder);
+		config->state_folder = g_canonicalize_filename(self->state_folder, NULL);
+	}
+	return config;
+}
+
+static HvpConfig *read_file(const Program *self, GError **error)
+{
+	return override(self, hvp_config_read(self->config_path ? self->config_path
+								: HVP_CONFIG_DEFAULT_PATH,
+					      error));
+}
+
 /* A file that is not there is fine where nobody has named one. */
 static HvpConfig *read_config(const Program *self, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
-	HvpConfig *config = hvp_config_read(
-		self->config_path ? self->config_path : HVP_CONFIG_DEFAULT_PATH, &reason);
+	HvpConfig *config = read_file(self, &reason);
 
 	if (config == NULL && self->config_path == NULL &&
 	    g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
-		config = hvp_config_new();
-	if (config == NULL) {
+		config = override(self, hvp_config_new());
+	if (config == NULL)
 		g_propagate_error(error, g_steal_pointer(&reason));
-		return NULL;
-	}
-	if (self->state_folder != NULL) {
-		g_free(config->state_folder);
-		config->state_folder = g_canonicalize_filename(self->state_folder, NULL);
-	}
 	return config;
 }
 
@@ -109,6 +118,29 @@ static gboolean on_signal(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
+/* One that is bad, or not there, while another one holds, is not taken. */
+static gboolean on_reload(gpointer data)
+{
+	Program *self = data;
+	g_autoptr(GError) error = NULL;
+	g_autofree char *status = NULL;
+	HvpConfig *config;
+
+	if (self->signals > 0)
+		return G_SOURCE_CONTINUE;
+	hvp_notify_send_reloading();
+	config = read_file(self, &error);
+	if (config != NULL && hvp_daemon_reload(self->daemon, config, &error))
+		g_message("the configuration was read again");
+	else
+		g_warning("the configuration stays as it was: %s", error->message);
+	status = g_strdup_printf("READY=1\nSTATUS=%s%s",
+				 error ? "the configuration stays as it was: " : "ready",
+				 error ? error->message : "");
+	hvp_notify_send(status);
+	return G_SOURCE_CONTINUE;
+}
+
 static void on_name(GDBusConnection *connection, const char *name, gpointer data)
 {
 	(void)connection;
@@ -135,6 +167,7 @@ static void run(Program *self, GDBusConnection *connection)
 
 	g_unix_signal_add(SIGTERM, on_signal, self);
 	g_unix_signal_add(SIGINT, on_signal, self);
+	g_unix_signal_add(SIGHUP, on_reload, self);
 	hvp_notify_start_watchdog();
 	g_main_loop_run(self->loop);
 	g_bus_unown_name(name);

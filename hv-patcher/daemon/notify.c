@@ -30,6 +30,14 @@ void hvp_notify_send(const char *state)
 	close(fd);
 }
 
+void hvp_notify_send_reloading(void)
+{
+	g_autofree char *state = g_strdup_printf("RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT,
+						 g_get_monotonic_time());
+
+	hvp_notify_send(state);
+}
+
 static gboolean on_watchdog(gpointer data)
 {
 	(void)data;

@@ -308,6 +308,11 @@ void hvp_operations_begin(HvpOperations *self)
 	schedule(self);
 }
 
+void hvp_operations_look_again(HvpOperations *self)
+{
+	schedule(self);
+}
+
 bool hvp_operations_drain(HvpOperations *self)
 {
 	self->is_draining = true;

@@ -45,6 +45,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpOperations, hvp_operations_free)
 /* Tells of those that were there, and begins. */
 void hvp_operations_begin(HvpOperations *self);
 
+/* Begins those that the configuration has room for by now. */
+void hvp_operations_look_again(HvpOperations *self);
+
 /* Begins no further ones from now on; whether any are at work. */
 bool hvp_operations_drain(HvpOperations *self);
 

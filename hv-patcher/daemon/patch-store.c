@@ -26,7 +26,7 @@
 
 struct HvpPatchStore {
 	const HvpConfig *config;
-	const HvpKeyring *keyring;
+	HvpKeyring *keyring;
 	char *folder;
 	GHashTable *patches; /* by sha256: HvpStoredPatch */
 	JsonObject *serials;
@@ -37,7 +37,7 @@ struct HvpPatchStore {
 
 /* One upload, or one use: what its thread gets and makes. */
 typedef struct {
-	const HvpKeyring *keyring;
+	HvpKeyring *keyring;
 	char *path;	/* of an upload: the folder; of a use: the file */
 	char *expected; /* of a use: the hash */
 	int fd;
@@ -70,6 +70,7 @@ static void work_free(gpointer data)
 
 	if (self->fd >= 0)
 		close(self->fd);
+	hvp_keyring_unref(self->keyring);
 	g_free(self->path);
 	g_free(self->expected);
 	g_clear_pointer(&self->signature, g_bytes_unref);
@@ -179,13 +180,12 @@ static bool read_serials(HvpPatchStore *self, GError **error)
 	return true;
 }
 
-HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, const HvpKeyring *keyring,
-				   GError **error)
+HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring, GError **error)
 {
 	g_autoptr(HvpPatchStore) self = g_new0(HvpPatchStore, 1);
 
 	self->config = config;
-	self->keyring = keyring;
+	self->keyring = hvp_keyring_ref(keyring);
 	self->folder = g_build_filename(config->state_folder, FOLDER, NULL);
 	self->patches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
 					      (GDestroyNotify)stored_patch_free);
@@ -201,8 +201,16 @@ void hvp_patch_store_free(HvpPatchStore *self)
 		return;
 	g_hash_table_unref(self->patches);
 	g_clear_pointer(&self->serials, json_object_unref);
+	hvp_keyring_unref(self->keyring);
 	g_free(self->folder);
 	g_free(self);
+}
+
+void hvp_patch_store_set_keyring(HvpPatchStore *self, HvpKeyring *keyring)
+{
+	hvp_keyring_ref(keyring);
+	hvp_keyring_unref(self->keyring);
+	self->keyring = keyring;
 }
 
 const HvpStoredPatch *hvp_patch_store_find(const HvpPatchStore *self, const char *sha256,
@@ -457,7 +465,7 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 	Work *work = g_new0(Work, 1);
 
 	work->store = self;
-	work->keyring = self->keyring;
+	work->keyring = hvp_keyring_ref(self->keyring);
 	work->path = g_strdup(self->folder);
 	work->fd = fd;
 	work->signature = g_bytes_ref(signature);
@@ -582,7 +590,7 @@ void hvp_patch_store_open(HvpPatchStore *self, const HvpStoredPatch *patch,
 	g_autoptr(GTask) task = g_task_new(NULL, NULL, ready, data);
 	Work *work = g_new0(Work, 1);
 
-	work->keyring = self->keyring;
+	work->keyring = hvp_keyring_ref(self->keyring);
 	work->path = path_of(self->folder, patch->sha256, MODULE_SUFFIX);
 	work->expected = g_strdup(patch->sha256);
 	work->fd = -1;

@@ -34,11 +34,13 @@ typedef struct {
 
 typedef struct HvpPatchStore HvpPatchStore;
 
-/* Reads what is there. @config and @keyring have to live as long. PERMISSION, FAULT. */
-HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, const HvpKeyring *keyring,
-				   GError **error);
+/* Reads what is there. @config has to live as long. PERMISSION, FAULT. */
+HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring, GError **error);
 void hvp_patch_store_free(HvpPatchStore *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpPatchStore, hvp_patch_store_free)
+
+/* For uploads and uses to come; those that are under way end with what they began with. */
+void hvp_patch_store_set_keyring(HvpPatchStore *self, HvpKeyring *keyring);
 
 /* Whether a thread is still at it, with what it borrowed. */
 bool hvp_patch_store_is_busy(const HvpPatchStore *self);

@@ -138,7 +138,7 @@ class Core:
         self.worker = worker
         self._write_domains(domains, stopped)
         self.uri = uri or f'test://{self.folder}/node.xml'
-        self._write_config(config, roles)
+        self.write_config(config, roles)
         self.process = None
         self.connection = connect(bus.address)
         self.log = open(os.path.join(self.folder, 'log'), 'wb')
@@ -149,7 +149,7 @@ class Core:
         with open(os.path.join(self.folder, 'node.xml'), 'w', encoding='utf-8') as file:
             file.write(NODE.format(domains=''.join(texts)))
 
-    def _write_config(self, config, roles):
+    def write_config(self, config, roles):
         core = f'[core]\nstate={self.state}\nuri={self.uri}\n'
         if 'unsigned=' not in config:
             core += 'unsigned=allow\n'
@@ -189,6 +189,18 @@ class Core:
             stdout=self.log, stderr=self.log)
         if wait:
             until(self.is_ready, 'readiness')
+
+    def log_text(self):
+        with open(self.log.name, encoding='utf-8', errors='replace') as file:
+            return file.read()
+
+    def reload(self):
+        """Has it read its configuration again; what it says of that."""
+        before = len(self.log_text())
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: 'the configuration ' in self.log_text()[before:].rpartition('\n')[0],
+              'the end of a reload')
+        return self.log_text()[before:]
 
     def is_ready(self):
         assert self.process.poll() is None, 'hvpatchd has ended'

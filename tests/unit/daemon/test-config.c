@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 
 #include <glib/gstdio.h>
+#include <string.h>
 
 static HvpConfig *read_text(const char *text, GError **error)
 {
@@ -96,6 +97,28 @@ static void test_malformed_REFUSED(void)
 	}
 }
 
+static void test_malformed_by_LINE(void)
+{
+	static const struct {
+		const char *text, *place;
+	} files[] = {
+		{ "[core]\nworkers=2\nworkers=0\n", ".conf:3: [core] workers" },
+		{ "[core]\n[api]\nuser=a\n[core]\n  drain = x\n", ".conf:5: [core] drain" },
+		{ "[core]\n\n# a\nnothing\n[core]\n", ".conf:4: " },
+		{ "state=/a", ".conf:1: " },
+		{ "[core]\n\n[cores]\n", ".conf:3: [cores]" },
+		{ "[role a]\nprincipals=uid:0\n[role b]\nverbs=view\n", ".conf:3: [role b]" },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+		g_autoptr(GError) error = NULL;
+
+		g_assert_null(read_text(files[i].text, &error));
+		g_test_message("%s", error->message);
+		g_assert_nonnull(strstr(error->message, files[i].place));
+	}
+}
+
 static void test_missing_NOT_FOUND(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -132,6 +155,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/all-keys", test_all_keys);
 	g_test_add_func("/config/defaults-DENY", test_defaults_DENY);
 	g_test_add_func("/config/malformed-REFUSED", test_malformed_REFUSED);
+	g_test_add_func("/config/malformed-by-LINE", test_malformed_by_LINE);
 	g_test_add_func("/config/missing-NOT_FOUND", test_missing_NOT_FOUND);
 	g_test_add_func("/config/example", test_example);
 	return g_test_run();

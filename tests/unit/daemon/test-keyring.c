@@ -59,6 +59,7 @@ static HvpConfig *config_with(const Pair *pair)
 	HvpConfigKey *key = g_new0(HvpConfigKey, 1);
 
 	key->name = g_strdup("vendor");
+	key->place = g_strdup("conf:1");
 	key->minisign = public_key(pair);
 	key->not_after_usec = G_MAXINT64;
 	g_ptr_array_add(config->keys, key);
@@ -237,6 +238,7 @@ static HvpConfig *config_of(const Signer *signer)
 	HvpConfigKey *key = g_new0(HvpConfigKey, 1);
 
 	key->name = g_strdup("distribution");
+	key->place = g_strdup("conf:1");
 	key->certificate = g_strdup(signer->path);
 	key->not_after_usec = G_MAXINT64;
 	g_ptr_array_add(config->keys, key);

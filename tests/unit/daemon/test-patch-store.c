@@ -32,7 +32,7 @@ static void scene_open(Scene *self)
 static void scene_close(Scene *self)
 {
 	g_clear_pointer(&self->store, hvp_patch_store_free);
-	g_clear_pointer(&self->keyring, hvp_keyring_free);
+	g_clear_pointer(&self->keyring, hvp_keyring_unref);
 }
 
 static void set_up(Scene *self, gconstpointer data)
