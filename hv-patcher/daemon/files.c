@@ -15,6 +15,7 @@
 #define OWN_ONLY_FOLDER 0700
 #define OWN_ONLY_FILE 0600
 #define MAX_JSON_BYTES (16U << 20)
+#define TEMPORARY ".XXXXXX"
 #define MAX_DEPTH 64
 #define MAX_VALUES 1000000
 
@@ -55,6 +56,15 @@ bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes, GE
 						G_FILE_SET_CONTENTS_DURABLE,
 					OWN_ONLY_FILE, &reason) ||
 	       hvp_error_set(error, HVP_ERROR_FAULT, "%s", reason->message);
+}
+
+/* GLib writes to NAME.XXXXXX first; our own names end in no such thing. */
+bool hvp_files_is_left_over(const char *name)
+{
+	const char *suffix = strrchr(name, '.');
+
+	return suffix != NULL && strlen(suffix) == strlen(TEMPORARY) &&
+	       strspn(suffix + 1, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS) == strlen(suffix + 1);
 }
 
 bool hvp_files_write_json(const char *path, JsonNode *node, GError **error)

@@ -19,6 +19,8 @@ int hvp_files_lock(const char *path, GError **error);
 /* Writes @path anew, at once and down to the disk. FAULT; what was there is then still there. */
 bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes,
 		     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Whether @name is that of a file which such a write, cut off by a crash, has left. */
+bool hvp_files_is_left_over(const char *name);
 bool hvp_files_write_json(const char *path, JsonNode *node,
 			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

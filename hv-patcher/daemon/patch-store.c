@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #define MODULE_SUFFIX ".ko"
 #define DOCUMENT_SUFFIX ".json"
 #define SERIALS "serials"
+#define UPLOAD_PREFIX "upload-"
 #define SHA256_CHARACTERS 64
 #define MAX_PATCHES 4096U
 #define MAX_UPLOADS 4U
@@ -33,19 +36,20 @@ struct HvpPatchStore {
 	gint64 stored_bytes;
 	guint uploads; /* at work */
 	guint opens;   /* likewise */
+	guint names;   /* that were given to uploads */
 };
 
 /* One upload, or one use: what its thread gets and makes. */
 typedef struct {
 	HvpKeyring *keyring;
-	char *path;	/* of an upload: the folder; of a use: the file */
+	char *path;	/* of an upload: what it is copied to; of a use: the file */
 	char *expected; /* of a use: the hash */
 	int fd;
 	GBytes *signature;
 	char *principal;
 	HvpSealed *sealed; /* of an upload */
+	bool has_copy;	   /* likewise: there is a file at its path, which goes with this */
 	HvpKeyringVerdict verdict;
-	HvpPatchStore *store;
 	HvpWorker *worker; /* looks at what it is */
 	HvpStoredPatch *made;
 } Work;
@@ -71,6 +75,8 @@ static void work_free(gpointer data)
 	if (self->fd >= 0)
 		close(self->fd);
 	hvp_keyring_unref(self->keyring);
+	if (self->has_copy)
+		(void)unlink(self->path);
 	g_free(self->path);
 	g_free(self->expected);
 	g_clear_pointer(&self->signature, g_bytes_unref);
@@ -137,6 +143,48 @@ static void insert(HvpPatchStore *self, HvpStoredPatch *patch)
 	g_hash_table_replace(self->patches, patch->sha256, patch);
 }
 
+static bool is_there(const char *folder, const char *sha256, const char *suffix)
+{
+	g_autofree char *path = path_of(folder, sha256, suffix);
+
+	return g_access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+/* A file without a record, or a record without a file. A damaged one is kept for who can read it.
+ */
+static bool is_half(const char *folder, const char *name)
+{
+	const char *suffix = strchr(name, '.');
+	g_autofree char *sha256 = suffix ? g_strndup(name, (gsize)(suffix - name)) : NULL;
+
+	if (sha256 == NULL || !hvp_patch_store_is_sha256(sha256))
+		return false;
+	if (strcmp(suffix, MODULE_SUFFIX) == 0)
+		return !is_there(folder, sha256, DOCUMENT_SUFFIX);
+	return strcmp(suffix, DOCUMENT_SUFFIX) == 0 && !is_there(folder, sha256, MODULE_SUFFIX);
+}
+
+/* Nothing is deleted that this did not make. */
+static bool sweep(const HvpPatchStore *self, GError **error)
+{
+	g_autoptr(GPtrArray) names = hvp_files_list(self->folder, "", error);
+
+	for (guint i = 0; names != NULL && i < names->len; i++) {
+		const char *name = g_ptr_array_index(names, i);
+		g_autofree char *path = g_build_filename(self->folder, name, NULL);
+
+		if (!is_half(self->folder, name) && !hvp_files_is_left_over(name) &&
+		    !g_str_has_prefix(name, UPLOAD_PREFIX))
+			continue;
+		if (unlink(path) == 0)
+			g_message("%s: left by an upload or removal that was cut off; deleted",
+				  path);
+		else
+			g_warning("%s: %s", path, g_strerror(errno));
+	}
+	return names != NULL;
+}
+
 /* One damaged file must not keep the daemon from all others. */
 static bool read_all(HvpPatchStore *self, GError **error)
 {
@@ -189,8 +237,8 @@ HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring,
 	self->folder = g_build_filename(config->state_folder, FOLDER, NULL);
 	self->patches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
 					      (GDestroyNotify)stored_patch_free);
-	if (!hvp_files_make_folder(self->folder, error) || !read_all(self, error) ||
-	    !read_serials(self, error))
+	if (!hvp_files_make_folder(self->folder, error) || !sweep(self, error) ||
+	    !read_all(self, error) || !read_serials(self, error))
 		return NULL;
 	return g_steal_pointer(&self);
 }
@@ -278,15 +326,13 @@ static bool note_serial(HvpPatchStore *self, const HvpStoredPatch *patch, GError
 
 static bool copy(Work *work, GError **error)
 {
-	g_autofree char *path = NULL;
-
 	work->sealed = hvp_sealed_copy(work->fd, HVP_PATCH_MAX_FILE_BYTES, error);
 	if (work->sealed == NULL || !hvp_keyring_verify(work->keyring, work->sealed->bytes,
 							work->signature, &work->verdict, error))
 		return false;
-	path = path_of(work->path, work->sealed->sha256, MODULE_SUFFIX);
-	return hvp_files_write(path, g_bytes_get_data(work->sealed->bytes, NULL),
-			       g_bytes_get_size(work->sealed->bytes), error);
+	work->has_copy = hvp_files_write(work->path, g_bytes_get_data(work->sealed->bytes, NULL),
+					 g_bytes_get_size(work->sealed->bytes), error);
+	return work->has_copy;
 }
 
 static void run_copy(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
@@ -385,21 +431,8 @@ static bool take_told(Work *work, JsonObject *told, GError **error)
 	return true;
 }
 
-/* The file of what is no patch after all; one that was here before stays. */
-static void drop_file(const HvpPatchStore *self, const char *sha256)
-{
-	g_autofree char *path = path_of(self->folder, sha256, MODULE_SUFFIX);
-
-	if (!g_hash_table_contains(self->patches, sha256))
-		(void)unlink(path);
-}
-
 static void fail_upload(GTask *task, GError *error)
 {
-	Work *work = g_task_get_task_data(task);
-
-	if (work->sealed != NULL)
-		drop_file(work->store, work->sealed->sha256);
 	g_task_return_error(task, error);
 	g_object_unref(task);
 }
@@ -464,9 +497,8 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 	g_autoptr(GTask) task = g_task_new(NULL, NULL, ready, data);
 	Work *work = g_new0(Work, 1);
 
-	work->store = self;
 	work->keyring = hvp_keyring_ref(self->keyring);
-	work->path = g_strdup(self->folder);
+	work->path = g_strdup_printf("%s/" UPLOAD_PREFIX "%u", self->folder, self->names++);
 	work->fd = fd;
 	work->signature = g_bytes_ref(signature);
 	work->principal = g_strdup(principal);
@@ -479,30 +511,55 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 		begin_upload(task, work);
 }
 
-static bool keep(HvpPatchStore *self, HvpStoredPatch *patch, GError **error)
+static bool check_room(const HvpPatchStore *self, const HvpStoredPatch *patch, GError **error)
+{
+	if (g_hash_table_size(self->patches) >= MAX_PATCHES)
+		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY, "%u patches are here already",
+				       MAX_PATCHES);
+	return patch->size_bytes <= MAX_STORED_BYTES - self->stored_bytes ||
+	       hvp_problem_set(error, HVP_PROBLEM_TOO_MANY,
+			       "the patches that are here have %" G_GINT64_FORMAT " bytes already",
+			       self->stored_bytes);
+}
+
+/* In place of one with the same content, if there is one: that may not be what it was. */
+static bool place_file(const HvpPatchStore *self, Work *work, GError **error)
+{
+	g_autofree char *path = path_of(self->folder, work->made->sha256, MODULE_SUFFIX);
+
+	if (rename(work->path, path) != 0)
+		return hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", path);
+	work->has_copy = false;
+	return true;
+}
+
+static bool write_record(const HvpPatchStore *self, const HvpStoredPatch *patch, GError **error)
 {
 	g_autofree char *path = path_of(self->folder, patch->sha256, DOCUMENT_SUFFIX);
 	g_autofree char *signature = g_strndup(g_bytes_get_data(patch->signature, NULL),
 					       g_bytes_get_size(patch->signature));
 	g_autoptr(JsonNode) node = NULL;
-	JsonObject *object;
+	JsonObject *object = json_object_new();
 
-	if (g_hash_table_size(self->patches) >= MAX_PATCHES)
-		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY, "%u patches are here already",
-				       MAX_PATCHES);
-	if (patch->size_bytes > MAX_STORED_BYTES - self->stored_bytes)
-		return hvp_problem_set(error, HVP_PROBLEM_TOO_MANY,
-				       "the patches that are here have %" G_GINT64_FORMAT
-				       " bytes already",
-				       self->stored_bytes);
-	if (!hvp_patch_store_check_serial(self, patch, error) || !note_serial(self, patch, error))
-		return false;
-	object = json_object_new();
 	hvp_fields_set_node(object, "document", patch->document);
 	json_object_set_string_member(object, "signature", signature);
 	hvp_fields_set_node(object, "manifest", patch->manifest);
 	node = hvp_fields_node(object);
 	return hvp_files_write_json(path, node, error);
+}
+
+static bool keep(HvpPatchStore *self, Work *work, GError **error)
+{
+	const HvpStoredPatch *patch = work->made;
+	g_autofree char *module = path_of(self->folder, patch->sha256, MODULE_SUFFIX);
+
+	if (!check_room(self, patch, error) || !hvp_patch_store_check_serial(self, patch, error) ||
+	    !note_serial(self, patch, error) || !place_file(self, work, error))
+		return false;
+	if (write_record(self, patch, error))
+		return true;
+	(void)unlink(module);
+	return false;
 }
 
 const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncResult *result,
@@ -518,11 +575,9 @@ const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncR
 	old = g_hash_table_lookup(self->patches, work->made->sha256);
 	*ret_created = old == NULL;
 	if (old != NULL)
-		return old;
-	if (!keep(self, work->made, error)) {
-		drop_file(self, work->made->sha256);
+		return place_file(self, work, error) ? old : NULL;
+	if (!keep(self, work, error))
 		return NULL;
-	}
 	patch = g_steal_pointer(&work->made);
 	insert(self, patch);
 	return patch;

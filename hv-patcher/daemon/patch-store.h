@@ -5,6 +5,11 @@
  *   STATE/patches/SHA256.ko     the file
  *   STATE/patches/SHA256.json   {"document", "signature", "manifest"}
  *   STATE/patches/serials       {"NAME": the highest serial number that was seen}
+ *   STATE/patches/upload-N      a file that is being looked at
+ *
+ * A patch is there when both of its files are; they come and go in the main loop alone, so that of
+ * an upload and a removal at the same time the later one holds as a whole. What an end in between
+ * has left is swept at the start.
  *
  * An upload is copied, hashed and verified once, in this order, before anything looks at what it
  * is, which a worker does; each use copies, hashes and verifies again: files and keys can have
