@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -45,9 +46,10 @@ typedef struct {
 struct HvpWorker {
 	const HvpWorkerHandlers *handlers;
 	gpointer data;
-	GPid pid;				    /* 0: reaped */
-	int fd;					    /* -1: closed */
-	guint readable, reaped, deadline, farewell; /* sources; 0: none */
+	GPid pid;				   /* 0: reaped */
+	int pidfd;				   /* -1: closed */
+	int fd;					   /* likewise */
+	guint readable, ended, deadline, farewell; /* sources; 0: none */
 	guint messages;
 	int wait_status;
 	bool has_told;
@@ -73,7 +75,10 @@ static void close_socket(HvpWorker *self)
 	self->fd = -1;
 }
 
-/* Of its group all: a keeper of its is in a session of its own, and has work to finish. */
+/*
+ * Of its group all: a keeper of its is in a session of its own, and has work to finish. Until we
+ * reap it, which GLib does not do for us, its number is nobody else's.
+ */
 static void kill_group(HvpWorker *self)
 {
 	if (self->pid == 0)
@@ -382,23 +387,36 @@ static void tell_end(HvpWorker *self)
 	self->handlers->ended(&end, self->data);
 }
 
+/* False: not yet. It has ended, or was killed, so that this does not take long. */
+static bool reap(HvpWorker *self)
+{
+	if (waitpid(self->pid, &self->wait_status, WNOHANG) == 0)
+		return false;
+	self->pid = 0;
+	close(self->pidfd);
+	self->pidfd = -1;
+	return true;
+}
+
 /* What it said last may still be in the socket. Others may hold the other end: no waiting. */
-static void on_reaped(GPid pid, gint status, gpointer data)
+static gboolean on_ended(gint fd, GIOCondition condition, gpointer data)
 {
 	HvpWorker *self = data;
 	g_autofree char *buffer = g_malloc(MAX_MESSAGE_BYTES + 1);
 
-	(void)pid;
-	self->reaped = 0;
+	(void)fd;
+	(void)condition;
 	kill_group(self);
-	self->pid = 0;
-	self->wait_status = status;
+	if (!reap(self))
+		return G_SOURCE_CONTINUE;
+	self->ended = 0;
 	while (self->fd >= 0 && !self->has_told && take_next(self, buffer))
 		;
 	clear_source(&self->deadline);
 	clear_source(&self->farewell);
 	close_socket(self);
 	tell_end(self);
+	return G_SOURCE_REMOVE;
 }
 
 static gboolean on_deadline(gpointer data)
@@ -447,6 +465,16 @@ static bool spawn(HvpWorker *self, int child_fd, GError **error)
 	return hvp_error_set(error, HVP_ERROR_FAULT, "%s", reason->message);
 }
 
+static bool watch(HvpWorker *self, GError **error)
+{
+	self->pidfd = pidfd_open(self->pid, 0);
+	if (self->pidfd < 0)
+		return hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "pidfd_open");
+	self->ended = g_unix_fd_add(self->pidfd, G_IO_IN, on_ended, self);
+	self->readable = g_unix_fd_add(self->fd, G_IO_IN | G_IO_HUP, on_readable, self);
+	return true;
+}
+
 static bool send_message(int fd, const char *text, int attached)
 {
 	union {
@@ -476,21 +504,19 @@ HvpWorker *hvp_worker_start(const char *job, int patch_fd, gint64 deadline_usec,
 
 	self->handlers = handlers;
 	self->data = data;
-	self->fd = -1;
+	self->pidfd = self->fd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
 		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "socketpair");
 		hvp_worker_free(self);
 		return NULL;
 	}
 	self->fd = fds[0];
-	started = spawn(self, fds[1], error);
+	started = spawn(self, fds[1], error) && watch(self, error);
 	close(fds[1]);
 	if (!started) {
 		hvp_worker_free(self);
 		return NULL;
 	}
-	self->reaped = g_child_watch_add(self->pid, on_reaped, self);
-	self->readable = g_unix_fd_add(self->fd, G_IO_IN | G_IO_HUP, on_readable, self);
 	self->deadline = g_timeout_add((guint)MIN(deadline_usec / 1000, (gint64)G_MAXINT),
 				       on_deadline, self);
 	/* Of one that is gone already the end tells. */
@@ -505,6 +531,7 @@ void hvp_worker_cancel(HvpWorker *self)
 		(void)send_message(self->fd, "{\"cancel\":true}", -1);
 }
 
+/* Nobody kills it from here on, whoever reaps it. */
 static void ignore_end(GPid pid, gint status, gpointer data)
 {
 	(void)pid;
@@ -516,7 +543,7 @@ void hvp_worker_free(HvpWorker *self)
 {
 	if (self == NULL)
 		return;
-	clear_source(&self->reaped);
+	clear_source(&self->ended);
 	clear_source(&self->deadline);
 	clear_source(&self->farewell);
 	close_socket(self);
@@ -524,6 +551,8 @@ void hvp_worker_free(HvpWorker *self)
 		kill_group(self);
 		g_child_watch_add(self->pid, ignore_end, NULL);
 	}
+	if (self->pidfd >= 0)
+		close(self->pidfd);
 	if (self->told.result != NULL)
 		json_node_unref(self->told.result);
 	g_free(self->told.code);
