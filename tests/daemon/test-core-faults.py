@@ -3,6 +3,7 @@
 """What becomes of operations whose worker crashes, hangs or lies, and of all when hvpatchd ends.
 """
 
+import concurrent.futures
 import json
 import os
 import resource
@@ -323,6 +324,36 @@ def _():
         core.run()
         refused('NOT_FOUND', core.operation, waiting)
         assert len(core.jobs('apply')) == 1
+
+
+@case('descriptors-as-COUNTED', timeout=120.0)
+def _():
+    """As the comment at LimitNOFILE of the unit has it."""
+    names = [f'vm-{number}' for number in range(64)]
+    with core_with(domains=names, config='workers=64\nmax-stopped=64\n') as core, \
+            concurrent.futures.ThreadPoolExecutor() as pool:
+        def count():
+            return len(os.listdir(f'/proc/{core.process.pid}/fd'))
+        sha256 = core.upload()
+        paths = [core.module(kind) for kind in ('', 'kpatch', 3, 4)]
+        until(lambda: all(one['kernel'] for one in core.domains()), 'looks', 60)
+        alone = count()
+        assert alone <= 40, alone
+        core.script('apply', wait='go')
+        core.script('inspect', wait='go', result={'name': 'synth', 'format': 'klp'})
+        operations = [core.start(name, 'apply', patch=sha256) for name in names]
+        until(lambda: len(core.jobs('apply')) == 64, 'workers', 60)
+        until(lambda: count() == alone + 64 * 2, f'{alone + 64 * 2} descriptors')
+        before = len(core.jobs('inspect'))
+        uploads = [pool.submit(core.upload_file, path) for path in paths]
+        until(lambda: len(core.jobs('inspect')) == before + 4, 'uploads')
+        assert count() <= alone + 64 * 2 + 4 * 5, count()
+        core.go()
+        for upload in uploads:
+            upload.result(timeout=20)
+        for operation in operations:
+            core.wait_end(operation, 60)
+        until(lambda: count() <= alone + 2, 'end of their descriptors')
 
 
 @case('SIGTERM-DRAINS')

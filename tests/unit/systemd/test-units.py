@@ -160,6 +160,23 @@ def case_users_and_folders(source, _):
             assert os.stat(f'{root}/{path}').st_mode & 0o7777 == mode, path
 
 
+def case_descriptors_are_enough_for_the_most_that_may_be_set(source, build):
+    def most(path, pattern):
+        with open(os.path.join(source, '..', 'hv-patcher', path)) as stream:
+            return int(re.search(pattern, stream.read(), re.DOTALL)[1])
+    connections = most('apid/settings.c', r'"max-connections",.*?1, (\d+),')
+    handshakes = most('apid/server.c', r'MAX_HANDSHAKES (\d+)')
+    uploads = most('apid/settings.c', r'"max-uploads",.*?1, (\d+),')
+    workers = most('daemon/config.c', r'MAX_WORKERS (\d+)')
+    needed = {API: connections + 2 * handshakes + 2 * uploads + 24,
+              CORE: 4 * workers + 2 + 5 * most('daemon/patch-store.c', r'MAX_UPLOADS (\d+)') + 40}
+    for name, count in needed.items():
+        text = read(os.path.join(build, name))['Service', 'LimitNOFILE']
+        assert count <= int(text), (name, count)
+        with open(os.path.join(build, name)) as stream:
+            assert f': {count}.' in stream.read(), (name, count)
+
+
 def case_configuration_is_as_the_units(source, build):
     with open(os.path.join(source, 'hvpatchd.conf')) as stream:
         text = stream.read()
