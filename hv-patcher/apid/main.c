@@ -113,7 +113,12 @@ static gboolean stop(void *data)
 
 static gboolean reload(void *data)
 {
+	g_autofree char *state = g_strdup_printf("RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT,
+						 g_get_monotonic_time());
+
+	hvp_notify_send(state);
 	hvp_server_reload(data);
+	hvp_notify_send("READY=1");
 	return G_SOURCE_CONTINUE;
 }
 

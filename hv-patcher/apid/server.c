@@ -23,6 +23,7 @@ struct HvpServer {
 	HvpPeers *connections;
 	HvpPeers *handshakes; /* by address */
 	HvpCredentials *credentials;
+	GHashTable *remote; /* HvpConnection, borrowed: the GTlsConnection that it is */
 	GPtrArray *listeners;
 };
 
@@ -51,6 +52,7 @@ static void connection_closed(HvpConnection *connection, void *data)
 {
 	HvpServer *self = data;
 
+	g_hash_table_remove(self->remote, connection);
 	hvp_peers_remove(self->connections, hvp_connection_principal(connection));
 	self->api.counters.connections--;
 }
@@ -76,12 +78,16 @@ static void turn_away(HvpServer *self, GIOStream *io)
 
 static void serve(HvpServer *self, GSocket *socket, GIOStream *io, const char *principal)
 {
+	HvpConnection *connection;
+
 	if (!hvp_peers_add(self->connections, principal)) {
 		turn_away(self, io);
 		return;
 	}
 	self->api.counters.connections++;
-	hvp_connection_start(socket, io, principal, &self->host);
+	connection = hvp_connection_start(socket, io, principal, &self->host);
+	if (G_IS_TLS_CONNECTION(io))
+		g_hash_table_insert(self->remote, connection, g_object_ref(io));
 }
 
 /* By the uid as it was at connect(), never by a pid, which somebody else may have by now. */
@@ -265,6 +271,7 @@ HvpServer *hvp_server_new(const HvpSettings *settings, GError **error)
 
 	self->api.settings = settings;
 	self->listeners = g_ptr_array_new_with_free_func(free_listener);
+	self->remote = g_hash_table_new_full(NULL, NULL, NULL, g_object_unref);
 	self->connections = hvp_peers_new(settings->max_connections,
 					  settings->max_connections_each);
 	self->handshakes = hvp_peers_new(MAX_HANDSHAKES, MAX_HANDSHAKES_EACH);
@@ -299,6 +306,26 @@ void hvp_server_start(HvpServer *self, const char *bus_address)
 	g_ptr_array_foreach(self->listeners, start_listener, self);
 }
 
+/* What they have begun goes on; its answer is for nobody any more. */
+static void cut_off_revoked(HvpServer *self)
+{
+	GHashTableIter iter;
+	gpointer connection, tls;
+
+	g_hash_table_iter_init(&iter, self->remote);
+	while (g_hash_table_iter_next(&iter, &connection, &tls)) {
+		g_autoptr(GError) error = NULL;
+		g_autofree char *principal = hvp_credentials_principal(self->credentials, tls,
+								       &error);
+
+		if (principal != NULL)
+			continue;
+		g_message("a connection of %s is closed: %s", hvp_connection_principal(connection),
+			  error->message);
+		hvp_connection_abort(connection);
+	}
+}
+
 void hvp_server_reload(HvpServer *self)
 {
 	g_autoptr(GError) error = NULL;
@@ -312,6 +339,7 @@ void hvp_server_reload(HvpServer *self)
 		return;
 	}
 	hvp_credentials_replace(self->credentials, credentials);
+	cut_off_revoked(self);
 }
 
 void hvp_server_free(HvpServer *self)
@@ -325,6 +353,7 @@ void hvp_server_free(HvpServer *self)
 		soup_server_disconnect(self->soup);
 	g_clear_object(&self->soup);
 	hvp_credentials_free(self->credentials);
+	g_hash_table_unref(self->remote);
 	hvp_peers_free(self->connections);
 	hvp_peers_free(self->handshakes);
 	hvp_peers_free(self->api.uploads);

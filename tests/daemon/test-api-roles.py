@@ -183,6 +183,33 @@ def case_H3_revoked_later_REFUSED_AFTER_RELOAD(remote):
         assert client.ask('GET', '/v1/domains').status == 200
 
 
+def case_H3_revoked_later_open_connections_CLOSED(remote):
+    gone, whole = remote.authority.issue('gone', '/CN=gone', 'client'), remote.good
+    with remote.connect(gone) as idle, remote.connect(gone) as follower, \
+            remote.connect(gone) as sender, remote.connect(whole) as other, \
+            remote.connect(whole) as other_follower, remote.front.client() as local:
+        for client in idle, other, local:
+            assert client.ask('GET', '/v1/domains').status == 200
+        for client in follower, other_follower:
+            client.send(request('GET', '/v1/events'))
+            assert b' 200 ' in client.take_until(b'\r\n\r\n')
+        sender.send(request('POST', '/v1/patches', {**BYTES, 'Content-Length': 100}) + b'x')
+        remote.authority.revoke('gone')
+        remote.authority.revocation_list()
+        begin = time.monotonic()
+        remote.front.process.send_signal(1)
+        for client in idle, follower, sender:
+            while client.receive():
+                pass
+        assert time.monotonic() - begin < 5
+        for client in other, local:
+            assert client.ask('GET', '/v1/domains').status == 200
+        other_follower.pending = b''
+        remote.front.core.tell('events', count=1)
+        assert other_follower.receive()
+    assert remote.front.log().count('a connection of cert:gone is closed') == 3
+
+
 def case_H3_broken_files_at_reload_OLD_ONES_STAY(remote):
     with open(remote.authority.path('ca.crl'), 'r+') as stream:
         whole = stream.read()

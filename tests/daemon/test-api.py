@@ -427,6 +427,12 @@ def case_socket_of_systemd_SERVED(front):
             with socket.socket(socket.AF_UNIX) as plain:
                 plain.connect(path)
                 expect(Client(plain).ask('GET', '/'), 200)
+                # Without certificates there is nothing to read again, and systemd is told so.
+                process.send_signal(1)
+                told = iter(lambda: manager.recv(100), None)
+                assert next(one for one in told if one.startswith(b'RELOADING=1\nMONOTONIC_USEC='))
+                assert next(one for one in told if one != b'WATCHDOG=1') == b'READY=1'
+                expect(Client(plain).ask('GET', '/'), 200)
         finally:
             process.terminate()
             process.communicate(timeout=20)
