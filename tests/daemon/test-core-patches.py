@@ -129,11 +129,12 @@ def _():
         is_whole(core, upload.result(timeout=10)[0]['sha256'])
 
 
-def work(core, paths):
-    """Uploads and removes until there is nobody to ask."""
+def work(core, paths, finished):
+    """Uploads and removes until there is nobody to ask; adds to FINISHED what was uploaded."""
     for path in itertools.cycle(paths):
         try:
             sha256 = core.upload_file(path)[0]['sha256']
+            finished.append(sha256)
             core.upload_file(path)
             core.call('DeletePatch', 's', sha256)
         except Problem as problem:
@@ -144,11 +145,15 @@ def work(core, paths):
 
 @case('killed-at-any-time-WHOLE', timeout=180.0)
 def _():
-    with core_with() as core, concurrent.futures.ThreadPoolExecutor() as pool:
+    with core_with(config='allow-downgrade=yes\n') as core, \
+            concurrent.futures.ThreadPoolExecutor() as pool:
         paths = [core.module(), core.module('kpatch'), core.module(3)]
         for round_number in range(KILLS):
-            workers = [pool.submit(work, core, paths[at:] + paths[:at]) for at in range(3)]
-            time.sleep(0.15 + 0.037 * round_number)
+            finished = []
+            workers = [pool.submit(work, core, paths[at:] + paths[:at], finished)
+                       for at in range(3)]
+            until(lambda done=finished: done, 'an upload')
+            time.sleep(0.017 * round_number)
             core.kill()
             for worker in workers:
                 worker.result(timeout=20)
