@@ -16,6 +16,8 @@
 #define ANSWER_TIMEOUT_USEC (60 * G_USEC_PER_SEC)
 #define HELLO_TIMEOUT_USEC (5 * G_USEC_PER_SEC)
 #define END_TIMEOUT_USEC G_USEC_PER_SEC
+/* While a VM stands the answer is here before somebody asleep were woken. */
+#define SPIN_USEC 100
 
 struct HvpKeeper {
 	int fd;
@@ -85,6 +87,7 @@ static bool lost(HvpKeeper *self, const char *how, GError **error)
 
 static bool receive(HvpKeeper *self, HvpDeadline deadline, GError **error)
 {
+	HvpDeadline spin = hvp_deadline_in(self->hurries ? SPIN_USEC : 0);
 	struct pollfd descriptor = { self->fd, POLLIN, 0 };
 
 	hvp_wire_clear(&self->answer);
@@ -101,7 +104,10 @@ static bool receive(HvpKeeper *self, HvpDeadline deadline, GError **error)
 		}
 		if (hvp_deadline_passed(deadline))
 			return lost(self, "does not answer", error);
-		poll(&descriptor, 1, hvp_deadline_left_msec(deadline));
+		if (hvp_deadline_passed(spin))
+			poll(&descriptor, 1, hvp_deadline_left_msec(deadline));
+		else
+			sched_yield();
 	}
 }
 

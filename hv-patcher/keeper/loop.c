@@ -2,6 +2,7 @@
 #include "keeper/loop.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -283,13 +284,17 @@ static void handle_deadlines(HvpSession *self)
 static int wait_for_any(const HvpSession *self, struct pollfd *descriptors, nfds_t count,
 			int timeout_msec)
 {
-	HvpDeadline spin = hvp_deadline_in(self->spins && self->vcpus.stopped ? SPIN_USEC : 0);
-	int ready;
+	HvpDeadline spin = hvp_deadline_in(self->vcpus.stopped ? SPIN_USEC : 0);
 
-	do {
-		ready = poll(descriptors, count, 0);
-	} while (ready == 0 && !hvp_deadline_passed(spin));
-	return ready == 0 && timeout_msec != 0 ? poll(descriptors, count, timeout_msec) : ready;
+	for (;;) {
+		bool is_over = hvp_deadline_passed(spin);
+		int ready = poll(descriptors, count, is_over ? timeout_msec : 0);
+
+		if (is_over || ready != 0 || timeout_msec == 0)
+			return ready;
+		/* To the tool, should it have no other CPU. */
+		sched_yield();
+	}
 }
 
 /* Events of the monitor are JSON: looked at only while the guest runs. */
@@ -362,7 +367,6 @@ int hvp_loop_run(int tool_fd, int qmp_fd, int journal_fd, int signal_fd)
 	self->frames.journal_fd = journal_fd;
 	self->sites.journal_fd = journal_fd;
 	self->budget_usec = G_USEC_PER_SEC;
-	self->spins = g_get_num_processors() > 1;
 	say_hello(self);
 	while (has_more_to_do(self))
 		wait_and_handle(self);

@@ -40,7 +40,6 @@ typedef struct {
 	HvpWirePlace place;
 	gsize range_count;
 	HvpRamRange ranges[HVP_RAM_MAX_RANGES];
-	bool spins;	    /* there is a CPU for the tool meanwhile */
 	gint64 budget_usec; /* of the current or last stop */
 	HvpDeadline budget;
 	bool budget_runs;
