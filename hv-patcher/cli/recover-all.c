@@ -9,8 +9,16 @@
 #include "cli/recover-worker.h"
 #include "engine/journal.h"
 
+/* As many as the daemon has at work. */
+#define MAX_AT_WORK 4U
+/* For all of them: the service's start, which waits for longer, is not to depend on any guest. */
+#define WORKERS_USEC (150 * G_USEC_PER_SEC)
+
+typedef enum { FINISHED, WAITING, AT_WORK } State;
+
 /* What became of one process of which something was left. */
 typedef struct {
+	State state;
 	pid_t pid;
 	char *name; /* the domain's; NULL: it is none of this connection */
 	char *uuid;
@@ -81,27 +89,22 @@ static void recover_unconfined(Entry *self, HvpCli *cli, const HvpLibvirt *libvi
 	hvp_cli_note_update(cli, target, NULL, NULL, NULL);
 }
 
-static void begin(Entry *self, const HvpCli *cli, const HvpLibvirt *libvirt,
-		  const HvpLibvirtDomain *domain)
+static void begin(Entry *self, const HvpCli *cli, const HvpLibvirt *libvirt, HvpDeadline deadline)
 {
-	self->domain = domain;
-	self->name = g_strdup(hvp_libvirt_domain_get_name(domain));
-	self->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
+	self->state = AT_WORK;
 	/* Workers are root's: a user's guest finds nothing here that is not that user's. */
 	if (geteuid() == 0)
 		self->worker = hvp_recover_worker_new(cli, hvp_libvirt_get_uri(libvirt), self->uuid,
-						      self->name);
+						      self->name, deadline);
 }
 
-/* Where hvpatchd is not installed there are no workers, and nobody expects one. */
 static void warn_unconfined(const Entry *self, const GError *reason)
 {
 	g_autofree char *name = hvp_cli_output_escape(self->name);
 	g_autofree char *message = hvp_cli_output_escape(reason->message);
 
-	if (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
-		fprintf(stderr, "hvpatch: warning: %s: is recovered without a sandbox: %s\n", name,
-			message);
+	fprintf(stderr, "hvpatch: warning: %s: is recovered without a sandbox: %s\n", name,
+		message);
 }
 
 /* A guest that stands is worse than one that is parsed without a sandbox. */
@@ -109,7 +112,7 @@ static void finish(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt, HvpOptio
 {
 	g_autoptr(GError) reason = NULL;
 
-	if (self->worker != NULL && hvp_recover_worker_wait(self->worker, &self->done, &reason) !=
+	if (self->worker != NULL && hvp_recover_worker_take(self->worker, &self->done, &reason) !=
 					    HVP_RECOVER_WORKER_UNBEGUN) {
 		self->error = g_steal_pointer(&reason);
 		return;
@@ -119,9 +122,58 @@ static void finish(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt, HvpOptio
 	recover_unconfined(self, cli, libvirt, options);
 }
 
+/* Whether its worker is at work, after it was begun, or finished, where that was due. */
+static bool attend(Entry *self, HvpCli *cli, const HvpLibvirt *libvirt, HvpOptions *options,
+		   HvpDeadline deadline)
+{
+	if (self->state == WAITING)
+		begin(self, cli, libvirt, deadline);
+	if (self->state == AT_WORK && self->worker != NULL &&
+	    !hvp_recover_worker_is_over(self->worker))
+		return true;
+	if (self->state == AT_WORK)
+		finish(self, cli, libvirt, options);
+	self->state = FINISHED;
+	return false;
+}
+
+/* How many are at work. They are begun in their order, so that none is left. */
+static guint attend_all(GPtrArray *entries, HvpCli *cli, const HvpLibvirt *libvirt,
+			HvpOptions *options, HvpDeadline deadline)
+{
+	guint at_work = 0;
+
+	for (guint i = 0; i < entries->len && at_work < MAX_AT_WORK; i++)
+		if (attend(g_ptr_array_index(entries, i), cli, libvirt, options, deadline))
+			at_work++;
+	return at_work;
+}
+
+static void set_domain(Entry *self, const HvpLibvirtDomain *domain)
+{
+	self->state = WAITING;
+	self->domain = domain;
+	self->name = g_strdup(hvp_libvirt_domain_get_name(domain));
+	self->uuid = g_strdup(hvp_libvirt_domain_get_uuid(domain));
+}
+
+static void refuse_others(const GPtrArray *entries, const HvpLibvirt *libvirt)
+{
+	for (guint i = 0; i < entries->len; i++) {
+		Entry *entry = g_ptr_array_index(entries, i);
+
+		if (entry->domain == NULL)
+			hvp_error_set(&entry->error, HVP_ERROR_UNSUPPORTED,
+				      "it is no domain of %s: name its monitor by --qmp",
+				      hvp_libvirt_get_uri(libvirt));
+	}
+}
+
 static void recover_domains(GPtrArray *entries, HvpCli *cli, const HvpLibvirt *libvirt,
 			    const GPtrArray *domains, HvpOptions *options)
 {
+	HvpDeadline deadline = hvp_deadline_in(WORKERS_USEC);
+
 	for (guint i = 0; i < domains->len; i++) {
 		const HvpLibvirtDomain *domain = g_ptr_array_index(domains, i);
 		Entry *entry;
@@ -132,18 +184,11 @@ static void recover_domains(GPtrArray *entries, HvpCli *cli, const HvpLibvirt *l
 			continue;
 		entry = find_entry(entries, pid);
 		if (entry != NULL && entry->domain == NULL)
-			begin(entry, cli, libvirt, domain);
+			set_domain(entry, domain);
 	}
-	for (guint i = 0; i < entries->len; i++) {
-		Entry *entry = g_ptr_array_index(entries, i);
-
-		if (entry->domain != NULL)
-			finish(entry, cli, libvirt, options);
-		else
-			hvp_error_set(&entry->error, HVP_ERROR_UNSUPPORTED,
-				      "it is no domain of %s: name its monitor by --qmp",
-				      hvp_libvirt_get_uri(libvirt));
-	}
+	refuse_others(entries, libvirt);
+	while (attend_all(entries, cli, libvirt, options, deadline) > 0)
+		g_main_context_iteration(NULL, TRUE);
 }
 
 static void show_json(const GPtrArray *entries)

@@ -6,16 +6,21 @@
 #include "base/json-text.h"
 #include "errand/worker.h"
 
-/* As the daemon has it. The service's start waits for longer. */
+/* As the daemon has it. */
 #define DEADLINE_USEC (120 * G_USEC_PER_SEC)
+/* Behind it, for one that cannot even be killed at once. */
+#define BURIAL_USEC (5 * G_USEC_PER_SEC)
 #define MAX_LOST 2U
+/* A keeper may still be at it, or a call that has to come to its end. */
+#define RETRY_USEC (2 * G_USEC_PER_SEC)
 #define MAX_DONE_BYTES 1024U
 
 struct HvpRecoverWorker {
 	char *name;
 	char *job;
 	HvpDeadline deadline;
-	HvpWorker *worker; /* NULL: it is over */
+	HvpWorker *worker;   /* NULL: none is at work */
+	guint retry, burial; /* sources; 0: none */
 	guint lost;
 	HvpRecoverWorkerEnd end;
 	char *done;
@@ -104,12 +109,40 @@ static void on_progress(JsonObject *progress, gpointer data)
 	(void)data;
 }
 
+static gboolean on_retry(gpointer data)
+{
+	HvpRecoverWorker *self = data;
+
+	self->retry = 0;
+	start(self);
+	return G_SOURCE_REMOVE;
+}
+
+/* Whether it may be possible in a moment; then it is tried again. */
+static bool is_for_later(HvpRecoverWorker *self, const HvpWorkerEnd *end)
+{
+	HvpErrorCode code;
+
+	if (end->outcome != HVP_WORKER_DONE || end->code == NULL ||
+	    hvp_deadline_left_usec(self->deadline) <= RETRY_USEC)
+		return false;
+	code = hvp_error_code_by_name(end->code);
+	if (code != HVP_ERROR_BUSY && code != HVP_ERROR_TIMED_OUT)
+		return false;
+	self->retry = g_timeout_add(RETRY_USEC / 1000, on_retry, self);
+	return true;
+}
+
 static void on_ended(const HvpWorkerEnd *end, gpointer data)
 {
 	HvpRecoverWorker *self = data;
 	HvpWorker *worker = g_steal_pointer(&self->worker);
 
-	if (end->is_unbegun)
+	if (self->error != NULL)
+		g_debug("%s: told too late: %s", self->name, end->message);
+	else if (is_for_later(self, end))
+		g_debug("%s: %s: once more", self->name, end->message);
+	else if (end->is_unbegun)
 		set_unbegun(self, HVP_ERROR_INTERNAL, end->message);
 	else if (end->outcome == HVP_WORKER_DONE)
 		take_result(self, end);
@@ -134,15 +167,29 @@ static void start(HvpRecoverWorker *self)
 		set_unbegun(self, (HvpErrorCode)reason->code, reason->message);
 }
 
+/* It was killed, and sleeps in the kernel: whoever waits is not to wait for that. */
+static gboolean on_burial(gpointer data)
+{
+	HvpRecoverWorker *self = data;
+
+	self->burial = 0;
+	if (self->worker != NULL)
+		set_lost(self, "the worker did not come to an end, killed or not");
+	return G_SOURCE_REMOVE;
+}
+
 HvpRecoverWorker *hvp_recover_worker_new(const HvpCli *cli, const char *uri, const char *uuid,
-					 const char *name)
+					 const char *name, HvpDeadline deadline)
 {
 	HvpRecoverWorker *self = g_new0(HvpRecoverWorker, 1);
 
 	self->name = g_strdup(name);
 	self->job = make_job(cli, uri, uuid, name);
-	self->deadline = hvp_deadline_in(DEADLINE_USEC);
+	self->deadline = hvp_deadline_min(deadline, hvp_deadline_in(DEADLINE_USEC));
 	self->end = HVP_RECOVER_WORKER_FAILED;
+	self->burial = g_timeout_add(
+		(guint)((hvp_deadline_left_usec(self->deadline) + BURIAL_USEC) / 1000), on_burial,
+		self);
 	start(self);
 	return self;
 }
@@ -152,6 +199,8 @@ void hvp_recover_worker_free(HvpRecoverWorker *self)
 	if (self == NULL)
 		return;
 	hvp_worker_free(self->worker);
+	g_clear_handle_id(&self->retry, g_source_remove);
+	g_clear_handle_id(&self->burial, g_source_remove);
 	g_clear_error(&self->error);
 	g_free(self->done);
 	g_free(self->job);
@@ -159,10 +208,13 @@ void hvp_recover_worker_free(HvpRecoverWorker *self)
 	g_free(self);
 }
 
-HvpRecoverWorkerEnd hvp_recover_worker_wait(HvpRecoverWorker *self, char **ret_done, GError **error)
+bool hvp_recover_worker_is_over(const HvpRecoverWorker *self)
 {
-	while (self->worker != NULL)
-		g_main_context_iteration(NULL, TRUE);
+	return self->error != NULL || (self->worker == NULL && self->retry == 0);
+}
+
+HvpRecoverWorkerEnd hvp_recover_worker_take(HvpRecoverWorker *self, char **ret_done, GError **error)
+{
 	if (self->error != NULL)
 		g_propagate_error(error, g_steal_pointer(&self->error));
 	else

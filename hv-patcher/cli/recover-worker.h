@@ -7,6 +7,7 @@
  *
  *   started -> told what it did, or why not -> over
  *           -> lost -> started once more -> ...
+ *           -> told that it is for later -> started again -> ...
  */
 #pragma once
 
@@ -22,17 +23,20 @@ typedef enum {
 
 /*
  * Begins with the domain @uuid, called @name, of @uri, as the options of @cli say. Several work
- * side by side, while one is waited for. Never NULL.
+ * side by side. Never NULL. It is over at @deadline, and after two minutes.
  */
 HvpRecoverWorker *hvp_recover_worker_new(const HvpCli *cli, const char *uri, const char *uuid,
-					 const char *name);
+					 const char *name, HvpDeadline deadline);
 void hvp_recover_worker_free(HvpRecoverWorker *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpRecoverWorker, hvp_recover_worker_free)
 
+/* Whether it is over, for which the main loop has to turn. */
+bool hvp_recover_worker_is_over(const HvpRecoverWorker *self);
+
 /*
- * Waits until it is over, two minutes from its beginning at most. DONE: *@ret_done, the caller's,
- * is what was done, for people, "" for nothing; else @error says why. UNBEGUN, NOT_FOUND: there are
- * no workers here. FAILED, INCONSISTENT: it was lost, and the guest is as it was left.
+ * Once, of one that is over. DONE: *@ret_done, the caller's, is what was done, for people, "" for
+ * nothing; else @error says why. UNBEGUN, NOT_FOUND: there are no workers here. FAILED,
+ * INCONSISTENT: it was lost, and the guest is as it was left.
  */
-HvpRecoverWorkerEnd hvp_recover_worker_wait(HvpRecoverWorker *self, char **ret_done,
+HvpRecoverWorkerEnd hvp_recover_worker_take(HvpRecoverWorker *self, char **ret_done,
 					    GError **error);
