@@ -35,7 +35,7 @@ static void ignore_signals(void)
 	signal(SIGQUIT, SIG_IGN);
 }
 
-/* While it has stopped a VM, nothing else is more urgent; it sleeps for all but microseconds. */
+/* While it has stopped a VM, nothing else is more urgent; it is awake for microseconds each. */
 static void take_priority(void)
 {
 	struct sched_param parameter = { .sched_priority = 1 };

@@ -118,20 +118,29 @@ static int work(Worker *self, pid_t parent, int helper_fd)
 	return hvp_work_run(self->job, self->place, self->patch_fd, self->channel) ? 0 : 1;
 }
 
+/* The other half's wait status, told where it was killed; -1 where there is none. */
+static int wait_for(pid_t child)
+{
+	int status = -1;
+
+	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) == child && WIFSIGNALED(status))
+		fprintf(stderr, "hvpatch-worker: ended by signal %d (%s)\n", WTERMSIG(status),
+			strsignal(WTERMSIG(status)));
+	return status;
+}
+
 /*
  * Ends as the other half has: the daemon is to see that there is no result, and why. What it knows
  * of the guest then is nothing, and it has another worker recover.
  */
 static int end_like(pid_t child)
 {
-	int status = 0;
+	int status = wait_for(child);
 
-	if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) != child)
+	if (status == -1)
 		return 1;
 	if (!WIFSIGNALED(status))
 		return WEXITSTATUS(status) != 0;
-	fprintf(stderr, "hvpatch-worker: ended by signal %d (%s)\n", WTERMSIG(status),
-		strsignal(WTERMSIG(status)));
 	signal(WTERMSIG(status), SIG_DFL);
 	raise(WTERMSIG(status));
 	return 1;
@@ -140,9 +149,9 @@ static int end_like(pid_t child)
 /* The privileged half, from here on. */
 static int serve(Worker *self, pid_t child, int helper_fd)
 {
-	bool has_begun;
+	bool has_patch = self->patch_fd >= 0, has_begun;
 
-	if (self->patch_fd >= 0)
+	if (has_patch)
 		close(self->patch_fd);
 	if (self->place == NULL) {
 		close(helper_fd);
@@ -153,9 +162,10 @@ static int serve(Worker *self, pid_t child, int helper_fd)
 		hvp_deadline_in(self->job->options.timeout_usec + SPARE_SECONDS * G_USEC_PER_SEC));
 	/* It has ended, unless it hangs or is not itself any more. */
 	(void)kill(child, SIGKILL);
-	if (has_begun)
+	/* A patch is parsed before anything is asked for, and may have had its say. */
+	if (has_begun || has_patch)
 		return end_like(child);
-	(void)TEMP_FAILURE_RETRY(waitpid(child, NULL, 0));
+	(void)wait_for(child);
 	return HVP_WORKER_EXIT_UNBEGUN;
 }
 
