@@ -197,9 +197,7 @@ bool hvp_daemon_reload(HvpDaemon *self, HvpConfig *config, GError **error)
 	hvp_callers_set_api_uid(self->callers, api_uid);
 	hvp_patch_store_set_keyring(self->patches, keyring);
 	tell(self, "reloaded");
-	/* They were let listen by what held: who still may is known when he asks for events again.
-	 */
-	hvp_listeners_forget(self->listeners);
+	hvp_listeners_reload(self->listeners);
 	hvp_operations_look_again(self->operations);
 	return true;
 }

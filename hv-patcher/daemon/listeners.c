@@ -10,17 +10,20 @@ struct HvpListeners {
 	HvpEvents *events;
 	HvpAuthority *authority;
 	GHashTable *listeners; /* names of connections: Listener */
+	guint64 added;	       /* ever */
 };
 
 typedef struct {
 	HvpCaller who; /* a copy, which does not count as a call of his; callers: NULL */
+	guint64 number;
 	guint watch;
 } Listener;
 
-/* Whether one may listen still. */
+/* Whether one may listen still: that one, not whoever has come to its name since. */
 typedef struct {
 	HvpListeners *listeners;
 	char *name;
+	guint64 number;
 } Question;
 
 static void listener_free(gpointer data)
@@ -59,8 +62,11 @@ static void on_event(const HvpEvent *event, gpointer data)
 static void on_may_still(HvpAuthorityVerdict verdict, gpointer data)
 {
 	Question *question = data;
+	const Listener *listener = g_hash_table_lookup(question->listeners->listeners,
+						       question->name);
 
-	if (verdict != HVP_AUTHORITY_YES)
+	if (verdict != HVP_AUTHORITY_YES && listener != NULL &&
+	    listener->number == question->number)
 		g_hash_table_remove(question->listeners->listeners, question->name);
 	g_free(question->name);
 	g_free(question);
@@ -77,13 +83,13 @@ static void ask_again(HvpListeners *self, const char *name)
 	question = g_new0(Question, 1);
 	question->listeners = self;
 	question->name = g_strdup(name);
+	question->number = listener->number;
 	hvp_authority_ask_view_all(self->authority, &listener->who, on_may_still, question);
 }
 
 /* An answer that comes at once may take a listener away. */
-static void on_changed(gpointer data)
+static void ask_all_again(HvpListeners *self)
 {
-	HvpListeners *self = data;
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
 	GHashTableIter iter;
 	gpointer name;
@@ -93,6 +99,25 @@ static void on_changed(gpointer data)
 		g_ptr_array_add(names, g_strdup(name));
 	for (guint i = 0; i < names->len; i++)
 		ask_again(self, g_ptr_array_index(names, i));
+}
+
+static gboolean is_of_api(gpointer name, gpointer listener, gpointer data)
+{
+	(void)name;
+	(void)data;
+	return ((const Listener *)listener)->who.is_api;
+}
+
+void hvp_listeners_reload(HvpListeners *self)
+{
+	/* Which user that is may have changed; it asks for what it missed at the next event. */
+	g_hash_table_foreach_remove(self->listeners, is_of_api, NULL);
+	ask_all_again(self);
+}
+
+static void on_changed(gpointer data)
+{
+	ask_all_again(data);
 }
 
 /* --- the beginning and the end --- */
@@ -109,11 +134,6 @@ HvpListeners *hvp_listeners_new(GDBusConnection *connection, HvpEvents *events,
 	hvp_events_set_listener(events, on_event, self);
 	hvp_authority_set_listener(authority, on_changed, self);
 	return self;
-}
-
-void hvp_listeners_forget(HvpListeners *self)
-{
-	g_hash_table_remove_all(self->listeners);
 }
 
 void hvp_listeners_free(HvpListeners *self)
@@ -135,6 +155,7 @@ void hvp_listeners_add(HvpListeners *self, const HvpCaller *caller)
 	    g_hash_table_size(self->listeners) >= MAX_LISTENERS)
 		return;
 	listener = g_new0(Listener, 1);
+	listener->number = ++self->added;
 	listener->who = (HvpCaller){ .sender = g_strdup(caller->sender),
 				     .uid = caller->uid,
 				     .principal = g_strdup(caller->principal),

@@ -15,8 +15,8 @@ typedef struct HvpListeners HvpListeners;
 /* @events and @authority are borrowed, and outlive it; it is their listener from then on. */
 HvpListeners *hvp_listeners_new(GDBusConnection *connection, HvpEvents *events,
 				HvpAuthority *authority);
-/* None listens any more, until he is added again. */
-void hvp_listeners_forget(HvpListeners *self);
+/* Roles may have changed, and whose the API is: who may listen no longer does not. */
+void hvp_listeners_reload(HvpListeners *self);
 void hvp_listeners_free(HvpListeners *self);
 
 /* Adds the connection of @caller, of which a copy is kept, unless there are too many. */

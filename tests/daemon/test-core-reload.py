@@ -63,20 +63,42 @@ def _():
         assert len(core.domains()) == 2
 
 
-@case('listeners-ASKED-ANEW')
+def listen(core):
+    """What is heard, and what waits for something that is."""
+    heard = []
+    core.connection.signal_subscribe(NAME, INTERFACE, 'Event', PATH, None, 0,
+                                     lambda *values: heard.append(values))
+
+    def hears(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not heard:
+            GLib.MainContext.default().iteration(False)
+            time.sleep(0.01)
+        return heard
+    core.events()
+    return heard, hears
+
+
+@case('direct-listeners-STAY')
 def _():
     with core_with() as core:
-        heard = []
-        core.connection.signal_subscribe(NAME, INTERFACE, 'Event', PATH, None, 0,
-                                         lambda *values: heard.append(values))
+        with open(core.config, encoding='utf-8') as file:
+            write(core, file.read().replace('[api]\nuser=0\n', ''))
+        assert TAKEN in core.reload()
+        heard, hears = listen(core)
+        assert TAKEN in core.reload()
+        while not heard or 'reloaded' not in heard[-1][-1].unpack()[1]:
+            heard.clear()
+            assert hears(5)
+        heard.clear()
+        core.upload()
+        assert hears(5)
 
-        def hears(seconds):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end and not heard:
-                GLib.MainContext.default().iteration(False)
-                time.sleep(0.01)
-            return heard
-        core.events()
+
+@case('api-listens-when-it-has-ASKED-ANEW')
+def _():
+    with core_with() as core:
+        heard, hears = listen(core)
         core.upload()
         assert hears(5)
         reconfigure(core)

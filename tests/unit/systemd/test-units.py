@@ -169,7 +169,8 @@ def case_descriptors_are_enough_for_the_most_that_may_be_set(source, build):
     uploads = most('apid/settings.c', r'"max-uploads",.*?1, (\d+),')
     workers = most('daemon/config.c', r'MAX_WORKERS (\d+)')
     needed = {API: connections + 2 * handshakes + 2 * uploads + 24,
-              CORE: 4 * workers + 2 + 5 * most('daemon/patch-store.c', r'MAX_UPLOADS (\d+)') + 40}
+              CORE: 4 * workers + 2 * most('daemon/looks.c', r'MAX_AT_WORK (\d+)')
+              + 5 * most('daemon/patch-store.c', r'MAX_UPLOADS (\d+)') + 40}
     for name, count in needed.items():
         text = read(os.path.join(build, name))['Service', 'LimitNOFILE']
         assert count <= int(text), (name, count)
