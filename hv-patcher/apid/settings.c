@@ -83,10 +83,20 @@ static bool check_keys(GKeyFile *file, GError **error)
 {
 	g_auto(GStrv) keys = g_key_file_get_keys(file, GROUP, NULL, NULL);
 
-	for (guint i = 0; keys != NULL && keys[i] != NULL; i++)
+	for (guint i = 0; keys != NULL && keys[i] != NULL; i++) {
+		g_autoptr(GError) reason = NULL;
+		g_autofree char *value = g_key_file_get_string(file, GROUP, keys[i], &reason);
+
 		if (!is_known(keys[i]))
 			return hvp_error_set(error, HVP_ERROR_BAD_DATA, "[api] %s: unknown",
 					     keys[i]);
+		/* GLib makes nothing of it, or something else. */
+		if (reason != NULL)
+			return hvp_error_set(error, HVP_ERROR_BAD_DATA,
+					     "[api] %s: no UTF-8, or a backslash that escapes "
+					     "nothing",
+					     keys[i]);
+	}
 	return true;
 }
 

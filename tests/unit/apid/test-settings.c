@@ -56,12 +56,17 @@ static void test_refused(void)
 		"[api]\nsocket-mode=0999\n",
 		"[api]\nmax-connections=-1\n",
 		"[api]\nnonsense=1\n",
+		"[api]\ncrl=\\q\n",
+		"[api]\ntcp=\\q\n",
+		"[api]\nmax-uploads=\\q\n",
+		"[api]\ncrl=\xff\n",
 		"nonsense",
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
 		g_autoptr(GError) error = NULL;
 
+		g_test_message("%s", bad[i]);
 		g_assert_null(load(bad[i], &error));
 		g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
 	}
