@@ -204,23 +204,49 @@ static bool check_keys(const Source *source, const char *group, const char *cons
 	return true;
 }
 
-/* Replaces *@text, where the key is there. */
-static void read_text(const Source *source, const char *group, const char *key, char **text)
+/* A key may be missing, but not have a value that GLib makes nothing or something else of. */
+static bool check_value(const Source *source, const char *group, const char *key,
+			const GError *reason, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(source->file, group, key, NULL);
+	return reason == NULL ||
+	       g_error_matches(reason, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_KEY_NOT_FOUND) ||
+	       set_invalid(source, group, key, "no UTF-8, or a backslash that escapes nothing",
+			   error);
+}
 
+/* NULL, where the key is missing; the caller's. */
+static bool get_value(const Source *source, const char *group, const char *key, char **ret_value,
+		      GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+
+	*ret_value = g_key_file_get_string(source->file, group, key, &reason);
+	return check_value(source, group, key, reason, error);
+}
+
+/* Replaces *@text, where the key is there. */
+static bool read_text(const Source *source, const char *group, const char *key, char **text,
+		      GError **error)
+{
+	g_autofree char *value = NULL;
+
+	if (!get_value(source, group, key, &value, error))
+		return false;
 	if (value == NULL)
-		return;
+		return true;
 	g_free(*text);
 	*text = g_steal_pointer(&value);
+	return true;
 }
 
 static bool read_count(const Source *source, const char *key, guint minimum, guint maximum,
 		       guint *count, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(source->file, CORE, key, NULL);
+	g_autofree char *value = NULL;
 	guint64 number;
 
+	if (!get_value(source, CORE, key, &value, error))
+		return false;
 	if (value == NULL)
 		return true;
 	if (!g_ascii_string_to_unsigned(value, 10, minimum, maximum, &number, NULL))
@@ -231,10 +257,12 @@ static bool read_count(const Source *source, const char *key, guint minimum, gui
 
 static bool read_pause(const Source *source, double *msec, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(source->file, CORE, "max-pause", NULL);
+	g_autofree char *value = NULL;
 	char *end = NULL;
 	double number;
 
+	if (!get_value(source, CORE, "max-pause", &value, error))
+		return false;
 	if (value == NULL)
 		return true;
 	number = g_ascii_strtod(value, &end);
@@ -249,9 +277,11 @@ static bool read_pause(const Source *source, double *msec, GError **error)
 static bool read_choice(const Source *source, const char *key, const char *yes, const char *no,
 			bool *choice, GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(source->file, CORE, key, NULL);
 	g_autofree char *why = g_strdup_printf("neither %s nor %s", yes, no);
+	g_autofree char *value = NULL;
 
+	if (!get_value(source, CORE, key, &value, error))
+		return false;
 	if (value == NULL)
 		return true;
 	*choice = strcmp(value, yes) == 0;
@@ -260,8 +290,9 @@ static bool read_choice(const Source *source, const char *key, const char *yes, 
 
 static bool read_core(HvpConfig *self, const Source *source, GError **error)
 {
-	read_text(source, CORE, "state", &self->state_folder);
-	read_text(source, CORE, "uri", &self->uri);
+	if (!read_text(source, CORE, "state", &self->state_folder, error) ||
+	    !read_text(source, CORE, "uri", &self->uri, error))
+		return false;
 	if (!g_path_is_absolute(self->state_folder))
 		return set_invalid(source, CORE, "state", "no absolute path", error);
 	return check_keys(source, CORE, core_keys, error) &&
@@ -276,9 +307,11 @@ static bool read_core(HvpConfig *self, const Source *source, GError **error)
 static bool read_not_after(const Source *source, const char *group, gint64 *ret_usec,
 			   GError **error)
 {
-	g_autofree char *value = g_key_file_get_string(source->file, group, "not-after", NULL);
+	g_autofree char *value = NULL;
 	g_autoptr(GDateTime) time = NULL;
 
+	if (!get_value(source, group, "not-after", &value, error))
+		return false;
 	*ret_usec = G_MAXINT64;
 	if (value == NULL)
 		return true;
@@ -300,33 +333,37 @@ static bool read_key(HvpConfig *self, const Source *source, const char *group, G
 	g_ptr_array_add(self->keys, key);
 	key->name = g_strdup(group + strlen(KEY_PREFIX));
 	key->place = place_of(source, group, NULL);
-	read_text(source, group, "minisign", &key->minisign);
-	read_text(source, group, "certificate", &key->certificate);
 	if (!check_keys(source, group, key_keys, error) ||
+	    !read_text(source, group, "minisign", &key->minisign, error) ||
+	    !read_text(source, group, "certificate", &key->certificate, error) ||
 	    !read_not_after(source, group, &key->not_after_usec, error))
 		return false;
 	return (key->minisign == NULL) != (key->certificate == NULL) ||
 	       set_invalid(source, group, "minisign", "either this or a certificate", error);
 }
 
-/* NULL-terminated, empty where the key is missing. */
-static char **read_list(const Source *source, const char *group, const char *key)
+/* NULL-terminated, empty where the key is missing; the caller's. */
+static bool read_list(const Source *source, const char *group, const char *key, char ***ret_list,
+		      GError **error)
 {
-	char **list = g_key_file_get_string_list(source->file, group, key, NULL, NULL);
+	g_autoptr(GError) reason = NULL;
+	char **list = g_key_file_get_string_list(source->file, group, key, NULL, &reason);
 
 	for (gsize i = 0; list != NULL && list[i] != NULL; i++)
 		g_strstrip(list[i]);
-	return list ? list : g_new0(char *, 1);
+	*ret_list = list ? list : g_new0(char *, 1);
+	return check_value(source, group, key, reason, error);
 }
 
 static bool read_role(HvpConfig *self, const Source *source, const char *group, GError **error)
 {
-	g_auto(GStrv) principals = read_list(source, group, "principals");
-	g_auto(GStrv) verbs = read_list(source, group, "verbs");
-	g_auto(GStrv) domains = read_list(source, group, "domains");
+	g_auto(GStrv) principals = NULL, verbs = NULL, domains = NULL;
 	HvpRole *role;
 
-	if (!check_keys(source, group, role_keys, error))
+	if (!check_keys(source, group, role_keys, error) ||
+	    !read_list(source, group, "principals", &principals, error) ||
+	    !read_list(source, group, "verbs", &verbs, error) ||
+	    !read_list(source, group, "domains", &domains, error))
 		return false;
 	if (self->roles->len >= MAX_ROLES)
 		return set_invalid(source, group, "principals", "too many roles", error);
@@ -349,9 +386,9 @@ static bool read_group(HvpConfig *self, const Source *source, const char *group,
 	if (strcmp(group, CORE) == 0)
 		return read_core(self, source, error);
 	if (strcmp(group, API) == 0) {
-		read_text(source, API, "user", &self->api_user);
 		self->api_user_place = place_of(source, API, "user");
-		return check_keys(source, API, api_keys, error);
+		return read_text(source, API, "user", &self->api_user, error) &&
+		       check_keys(source, API, api_keys, error);
 	}
 	if (strlen(group) <= prefix || !hvp_text_is_name(group + prefix, MAX_NAME_BYTES))
 		return set_no_group(source, group, error);

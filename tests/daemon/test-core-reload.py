@@ -175,6 +175,8 @@ def _():
                 ('[core]\ndrain=1\n[core]\ndrain = x\n', 4, '[core] drain'),
                 ('[api]\nuser=0\nport=1\n', 3, '[api] port: there is no such key'),
                 ('[api]\n  user=no-such-user-at-all\n', 2, 'there is no user'),
+                ('[api]\nuser=\\q\n', 2, '[api] user: no UTF-8, or a backslash'),
+                ('[key a]\nminisign=x\nnot-after=\\q\n', 3, '[key a] not-after'),
                 ('[key a]\nnot-after=soon\nminisign=x\n', 2, '[key a] not-after'),
                 ('[key a]\n', 1, '[key a] minisign: either this or a certificate'),
                 ('\n[key a]\nminisign=RWQnonsense\n', 2, '[key a]'),

@@ -86,6 +86,21 @@ static void test_malformed_REFUSED(void)
 		"[role a]\nverbs=view\ndomains=*\n",
 		"[role a]\nprincipals=uid:0\nverbs=force\n",
 		"[role a]\nprincipals=uid:0\nverb=view\n",
+		"[core]\nstate=/a\\q\n",
+		"[core]\nuri=\\q\n",
+		"[core]\nworkers=\\q\n",
+		"[core]\nmax-pause=\\q\n",
+		"[core]\nunsigned=\\q\n",
+		"[core]\nallow-downgrade=no\\\n",
+		"[core]\nuri=\xff\n",
+		"[api]\nuser=\\q\n",
+		"[api]\nuser=a\\;b\n",
+		"[key a]\nminisign=a\nnot-after=\\q\n",
+		"[key a]\nminisign=a\ncertificate=\\q\n",
+		"[key a]\nminisign=\\q\ncertificate=/b\n",
+		"[role a]\nprincipals=uid:0\nverbs=view\ndomains=web-1;\\q\n",
+		"[role a]\nprincipals=uid:0\nverbs=\\q\ndomains=*\n",
+		"[role a]\nprincipals=uid:0;\\q\nverbs=view\ndomains=*\n",
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
@@ -107,6 +122,8 @@ static void test_malformed_by_LINE(void)
 		{ "[core]\n\n# a\nnothing\n[core]\n", ".conf:4: " },
 		{ "state=/a", ".conf:1: " },
 		{ "[core]\n\n[cores]\n", ".conf:3: [cores]" },
+		{ "[core]\nworkers=2\n[api]\nuser=\\q\n", ".conf:4: [api] user: no UTF-8, or a" },
+		{ "[role a]\nprincipals=uid:0\n\ndomains=\\q\n", ".conf:4: [role a] domains" },
 		{ "[role a]\nprincipals=uid:0\n[role b]\nverbs=view\n", ".conf:3: [role b]" },
 	};
 
