@@ -11,6 +11,7 @@
 #include "daemon/files.h"
 #include "daemon/fields.h"
 #include "daemon/problem.h"
+#include "daemon/serials.h"
 #include "errand/worker.h"
 #include "patch/patch.h"
 
@@ -32,7 +33,7 @@ struct HvpPatchStore {
 	HvpKeyring *keyring;
 	char *folder;
 	GHashTable *patches; /* by sha256: HvpStoredPatch */
-	JsonObject *serials;
+	HvpSerials *serials;
 	gint64 stored_bytes;
 	guint uploads; /* at work */
 	guint opens;   /* likewise */
@@ -204,33 +205,10 @@ static bool read_all(HvpPatchStore *self, GError **error)
 	return names != NULL;
 }
 
-/* Without the highest numbers an old patch could come back: that is no reason to go on. */
-static bool read_serials(HvpPatchStore *self, GError **error)
-{
-	g_autofree char *path = g_build_filename(self->folder, SERIALS, NULL);
-	g_autoptr(GError) reason = NULL;
-	g_autoptr(JsonNode) node = hvp_files_read_json(path, &reason);
-	g_autoptr(GList) names = NULL;
-
-	self->serials = json_object_new();
-	if (node == NULL && g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
-		return true;
-	if (node == NULL) {
-		g_propagate_error(error, g_steal_pointer(&reason));
-		return false;
-	}
-	names = json_object_get_members(json_node_get_object(node));
-	for (GList *name = names; name != NULL; name = name->next)
-		json_object_set_int_member(self->serials, name->data,
-					   hvp_fields_get_integer(json_node_get_object(node),
-								  name->data,
-								  HVP_MANIFEST_NO_SERIAL));
-	return true;
-}
-
 HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring, GError **error)
 {
 	g_autoptr(HvpPatchStore) self = g_new0(HvpPatchStore, 1);
+	g_autofree char *serials = g_build_filename(config->state_folder, FOLDER, SERIALS, NULL);
 
 	self->config = config;
 	self->keyring = hvp_keyring_ref(keyring);
@@ -238,9 +216,10 @@ HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring,
 	self->patches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
 					      (GDestroyNotify)stored_patch_free);
 	if (!hvp_files_make_folder(self->folder, error) || !sweep(self, error) ||
-	    !read_all(self, error) || !read_serials(self, error))
+	    !read_all(self, error))
 		return NULL;
-	return g_steal_pointer(&self);
+	self->serials = hvp_serials_read(serials, error);
+	return self->serials ? g_steal_pointer(&self) : NULL;
 }
 
 void hvp_patch_store_free(HvpPatchStore *self)
@@ -248,7 +227,7 @@ void hvp_patch_store_free(HvpPatchStore *self)
 	if (self == NULL)
 		return;
 	g_hash_table_unref(self->patches);
-	g_clear_pointer(&self->serials, json_object_unref);
+	hvp_serials_free(self->serials);
 	hvp_keyring_unref(self->keyring);
 	g_free(self->folder);
 	g_free(self);
@@ -294,32 +273,16 @@ GPtrArray *hvp_patch_store_list(const HvpPatchStore *self)
 	return patches;
 }
 
-/* --- serial numbers --- */
-
 bool hvp_patch_store_check_serial(const HvpPatchStore *self, const HvpStoredPatch *patch,
 				  GError **error)
 {
-	gint64 highest = hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL);
+	gint64 highest = hvp_serials_get(self->serials, patch->name);
 
 	return self->config->downgrade_allowed || patch->serial >= highest ||
 	       hvp_error_set(error, HVP_ERROR_CONFLICT,
 			     "serial number %" G_GINT64_FORMAT " of %s is below %" G_GINT64_FORMAT
 			     ", which was seen before",
 			     patch->serial, patch->name, highest);
-}
-
-/* Kept also when the patch itself is deleted. */
-static bool note_serial(HvpPatchStore *self, const HvpStoredPatch *patch, GError **error)
-{
-	g_autofree char *path = g_build_filename(self->folder, SERIALS, NULL);
-	g_autoptr(JsonNode) node = NULL;
-
-	if (patch->serial <=
-	    hvp_fields_get_integer(self->serials, patch->name, HVP_MANIFEST_NO_SERIAL))
-		return true;
-	json_object_set_int_member(self->serials, patch->name, patch->serial);
-	node = hvp_fields_node(json_object_ref(self->serials));
-	return hvp_files_write_json(path, node, error);
 }
 
 /* --- uploading: the thread's part --- */
@@ -554,7 +517,8 @@ static bool keep(HvpPatchStore *self, Work *work, GError **error)
 	g_autofree char *module = path_of(self->folder, patch->sha256, MODULE_SUFFIX);
 
 	if (!check_room(self, patch, error) || !hvp_patch_store_check_serial(self, patch, error) ||
-	    !note_serial(self, patch, error) || !place_file(self, work, error))
+	    !hvp_serials_note(self->serials, patch->name, patch->serial, error) ||
+	    !place_file(self, work, error))
 		return false;
 	if (write_record(self, patch, error))
 		return true;
