@@ -315,6 +315,28 @@ class Core:
         return [job for job in jobs if verb in (None, job['job']['verb'])]
 
 
+class Signer:
+    """A minisign key pair, in a folder that is there, and what the configuration says of it."""
+
+    def __init__(self, folder, name):
+        self.key = os.path.join(folder, name + '.key')
+        public = os.path.join(folder, name + '.pub')
+        self._run('-G', '-W', '-s', self.key, '-p', public)
+        with open(public, encoding='utf-8') as file:
+            self.config = f'[key {name}]\nminisign={file.read().splitlines()[1]}\n'
+
+    @staticmethod
+    def _run(*arguments):
+        subprocess.run(['minisign', *arguments], check=True, capture_output=True)
+
+    def sign(self, path, comment='by a test'):
+        """The signature of that file."""
+        signature = self.key + '.minisig'
+        self._run('-S', '-s', self.key, '-m', path, '-x', signature, '-t', comment)
+        with open(signature, 'rb') as file:
+            return file.read()
+
+
 @contextlib.contextmanager
 def core_with(**options):
     with Bus() as bus, Core(bus, **options) as core:

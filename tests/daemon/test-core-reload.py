@@ -6,12 +6,11 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 
-from core import ADMIN, HERE, INTERFACE, NAME, PATH, core_with, refused, until
+from core import ADMIN, HERE, INTERFACE, NAME, PATH, Signer, core_with, refused, until
 
 import gi
 
@@ -214,15 +213,11 @@ def _():
 def _():
     if not shutil.which('minisign'):
         raise Skip('minisign is missing')
-    with core_with() as core, tempfile.TemporaryDirectory() as folder:
-        key, public = os.path.join(folder, 'key'), os.path.join(folder, 'key.pub')
+    with core_with() as core:
+        signer = Signer(core.folder, 'vendor')
+        with_key = 'unsigned=refuse\n' + signer.config
         path = core.module()
-        for command in (['-G', '-W', '-s', key, '-p', public], ['-S', '-s', key, '-m', path]):
-            subprocess.run(['minisign', *command], check=True, capture_output=True)
-        with open(public, encoding='utf-8') as file:
-            with_key = f'unsigned=refuse\n[key vendor]\nminisign={file.read().splitlines()[1]}\n'
-        with open(path + '.minisig', 'rb') as file:
-            signature = file.read()
+        signature = signer.sign(path)
         reconfigure(core, 'unsigned=refuse\n')
         refused('PERMISSION', core.upload_file, path, signature)
         reconfigure(core, with_key)
