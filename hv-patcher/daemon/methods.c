@@ -134,19 +134,19 @@ static void on_uploaded(GObject *source, GAsyncResult *result, gpointer data)
 	HvpCall *call = data;
 	g_autoptr(GError) error = NULL;
 	g_autofree char *text = NULL;
-	bool created = false;
+	HvpPatchStoreUploaded what = HVP_PATCH_STORE_KEPT;
 	const HvpStoredPatch *patch = hvp_patch_store_upload_finish(call->context->patches, result,
-								    &created, &error);
+								    &what, &error);
 
 	(void)source;
 	if (patch == NULL) {
 		hvp_call_fail(call, error, NULL);
 		return;
 	}
-	if (created)
+	if (what != HVP_PATCH_STORE_KEPT)
 		tell_patch(call->context, patch->sha256, patch->document);
 	text = hvp_fields_to_text(patch->document);
-	hvp_call_answer(call, g_variant_new("(sb)", text, created));
+	hvp_call_answer(call, g_variant_new("(sb)", text, what == HVP_PATCH_STORE_ADDED));
 }
 
 /* A descriptor of our own for the one that came with the message. */

@@ -138,9 +138,12 @@ static HvpStoredPatch *read_patch(const char *path, const char *sha256, GError *
 	return self;
 }
 
+/* In place of the one with the same content, if there is one. Takes @patch. */
 static void insert(HvpPatchStore *self, HvpStoredPatch *patch)
 {
-	self->stored_bytes += patch->size_bytes;
+	const HvpStoredPatch *old = g_hash_table_lookup(self->patches, patch->sha256);
+
+	self->stored_bytes += patch->size_bytes - (old ? old->size_bytes : 0);
 	g_hash_table_replace(self->patches, patch->sha256, patch);
 }
 
@@ -205,10 +208,38 @@ static bool read_all(HvpPatchStore *self, GError **error)
 	return names != NULL;
 }
 
+/* For numbers that the patches' records have as well: these stay until the file has them, too. */
+static void try_to_save(HvpPatchStore *self)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (!hvp_serials_save(self->serials, &error))
+		g_warning("%s", error->message);
+}
+
+/* A signature that has replaced another may have come to the disk before its number. */
+static bool read_serials(HvpPatchStore *self, GError **error)
+{
+	g_autofree char *path = g_build_filename(self->folder, SERIALS, NULL);
+	GHashTableIter iter;
+	gpointer value;
+
+	self->serials = hvp_serials_read(path, error);
+	if (self->serials == NULL)
+		return false;
+	g_hash_table_iter_init(&iter, self->patches);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const HvpStoredPatch *patch = value;
+
+		hvp_serials_raise(self->serials, patch->name, patch->serial);
+	}
+	try_to_save(self);
+	return true;
+}
+
 HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring, GError **error)
 {
 	g_autoptr(HvpPatchStore) self = g_new0(HvpPatchStore, 1);
-	g_autofree char *serials = g_build_filename(config->state_folder, FOLDER, SERIALS, NULL);
 
 	self->config = config;
 	self->keyring = hvp_keyring_ref(keyring);
@@ -216,10 +247,9 @@ HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring,
 	self->patches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
 					      (GDestroyNotify)stored_patch_free);
 	if (!hvp_files_make_folder(self->folder, error) || !sweep(self, error) ||
-	    !read_all(self, error))
+	    !read_all(self, error) || !read_serials(self, error))
 		return NULL;
-	self->serials = hvp_serials_read(serials, error);
-	return self->serials ? g_steal_pointer(&self) : NULL;
+	return g_steal_pointer(&self);
 }
 
 void hvp_patch_store_free(HvpPatchStore *self)
@@ -511,40 +541,78 @@ static bool write_record(const HvpPatchStore *self, const HvpStoredPatch *patch,
 	return hvp_files_write_json(path, node, error);
 }
 
-static bool keep(HvpPatchStore *self, Work *work, GError **error)
+/* The number first: an older patch must not come back, whatever becomes of this one. */
+static const HvpStoredPatch *add(HvpPatchStore *self, Work *work, GError **error)
 {
-	const HvpStoredPatch *patch = work->made;
+	HvpStoredPatch *patch = work->made;
 	g_autofree char *module = path_of(self->folder, patch->sha256, MODULE_SUFFIX);
 
-	if (!check_room(self, patch, error) || !hvp_patch_store_check_serial(self, patch, error) ||
-	    !hvp_serials_note(self->serials, patch->name, patch->serial, error) ||
-	    !place_file(self, work, error))
-		return false;
-	if (write_record(self, patch, error))
-		return true;
-	(void)unlink(module);
-	return false;
+	if (!check_room(self, patch, error) || !hvp_patch_store_check_serial(self, patch, error))
+		return NULL;
+	hvp_serials_raise(self->serials, patch->name, patch->serial);
+	if (!hvp_serials_save(self->serials, error) || !place_file(self, work, error))
+		return NULL;
+	if (!write_record(self, patch, error)) {
+		(void)unlink(module);
+		return NULL;
+	}
+	insert(self, g_steal_pointer(&work->made));
+	return patch;
+}
+
+/* Whether somebody else vouches for it than for @old, or in another way. */
+static bool is_vouched_anew(const HvpStoredPatch *old, const Work *work)
+{
+	const char *key = hvp_fields_get_text(json_node_get_object(old->document), "signed_by");
+
+	return work->verdict.kind != HVP_KEYRING_UNSIGNED &&
+	       (!g_bytes_equal(old->signature, work->signature) ||
+		g_strcmp0(key, work->verdict.key) != 0);
+}
+
+/*
+ * The record is replaced at once, and the number follows: the other way round, an end in between
+ * would leave the old signature with a number that is too low by then.
+ */
+static const HvpStoredPatch *replace(HvpPatchStore *self, Work *work, GError **error)
+{
+	HvpStoredPatch *patch = work->made;
+
+	if (work->keyring != self->keyring) {
+		hvp_problem_set(error, HVP_PROBLEM_UNAVAILABLE,
+				"the keys were read again while the signature was verified");
+		return NULL;
+	}
+	if (!hvp_patch_store_check_serial(self, patch, error) ||
+	    !hvp_serials_save(self->serials, error) || !place_file(self, work, error) ||
+	    !write_record(self, patch, error))
+		return NULL;
+	insert(self, g_steal_pointer(&work->made));
+	hvp_serials_raise(self->serials, patch->name, patch->serial);
+	try_to_save(self);
+	return patch;
 }
 
 const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncResult *result,
-						    bool *ret_created, GError **error)
+						    HvpPatchStoreUploaded *ret_what, GError **error)
 {
 	Work *work = g_task_get_task_data(G_TASK(result));
-	HvpStoredPatch *patch;
 	const HvpStoredPatch *old;
 
 	self->uploads--;
 	if (!g_task_propagate_boolean(G_TASK(result), error))
 		return NULL;
 	old = g_hash_table_lookup(self->patches, work->made->sha256);
-	*ret_created = old == NULL;
-	if (old != NULL)
-		return place_file(self, work, error) ? old : NULL;
-	if (!keep(self, work, error))
-		return NULL;
-	patch = g_steal_pointer(&work->made);
-	insert(self, patch);
-	return patch;
+	if (old == NULL) {
+		*ret_what = HVP_PATCH_STORE_ADDED;
+		return add(self, work, error);
+	}
+	if (is_vouched_anew(old, work)) {
+		*ret_what = HVP_PATCH_STORE_REPLACED;
+		return replace(self, work, error);
+	}
+	*ret_what = HVP_PATCH_STORE_KEPT;
+	return place_file(self, work, error) ? old : NULL;
 }
 
 bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256, GError **error)
@@ -553,7 +621,7 @@ bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256, GError **er
 	g_autofree char *module = path_of(self->folder, sha256, MODULE_SUFFIX);
 	const HvpStoredPatch *patch = hvp_patch_store_find(self, sha256, error);
 
-	if (patch == NULL)
+	if (patch == NULL || !hvp_serials_save(self->serials, error))
 		return false;
 	/* In this order: a module that no document names is of no use to anybody. */
 	if (unlink(document) != 0 && errno != ENOENT)

@@ -11,6 +11,9 @@
  * an upload and a removal at the same time the later one holds as a whole. What an end in between
  * has left is swept at the start.
  *
+ * Another signature of a patch that is there comes with its record, which is replaced at once: with
+ * the old one or the new one the patch is whole. A use goes on with the one that it began with.
+ *
  * An upload is copied, hashed and verified once, in this order, before anything looks at what it
  * is, which a worker does; each use copies, hashes and verifies again: files and keys can have
  * changed since.
@@ -39,6 +42,13 @@ typedef struct {
 
 typedef struct HvpPatchStore HvpPatchStore;
 
+/* What has become of an upload. */
+typedef enum {
+	HVP_PATCH_STORE_ADDED,
+	HVP_PATCH_STORE_REPLACED, /* it was there, and has another signature now */
+	HVP_PATCH_STORE_KEPT,	  /* it was there, and is as it was */
+} HvpPatchStoreUploaded;
+
 /* Reads what is there. @config has to live as long. PERMISSION, FAULT. */
 HvpPatchStore *hvp_patch_store_new(const HvpConfig *config, HvpKeyring *keyring, GError **error);
 void hvp_patch_store_free(HvpPatchStore *self);
@@ -53,7 +63,7 @@ bool hvp_patch_store_is_busy(const HvpPatchStore *self);
 /* Whether @text has the form of an address. */
 bool hvp_patch_store_is_sha256(const char *text);
 
-/* Borrowed, until it is removed. NOT_FOUND. */
+/* Borrowed, until it is removed or uploaded again. NOT_FOUND. */
 const HvpStoredPatch *hvp_patch_store_find(const HvpPatchStore *self, const char *sha256,
 					   GError **error);
 
@@ -65,13 +75,17 @@ void hvp_patch_store_upload(HvpPatchStore *self, int fd, GBytes *signature, cons
 			    GAsyncReadyCallback ready, gpointer data);
 
 /*
- * The patch, borrowed; @ret_created: it was not there before. PERMISSION: its signature is not as
- * it has to be. CONFLICT: it is older than one that was seen. TOO_LARGE, TOO_MANY. Errors of
- * patch/patch.h.
+ * The patch, borrowed. A signature that is good by the keys of now replaces the one of the same
+ * patch, if it is another; none replaces nothing. PERMISSION: its signature is not as it has to be.
+ * CONFLICT: it is older than one that was seen. TOO_LARGE, TOO_MANY. UNAVAILABLE: the signature
+ * would be replaced, but the keys have changed since it was verified. Errors of patch/patch.h.
+ * Whatever was there is still there then.
  */
 const HvpStoredPatch *hvp_patch_store_upload_finish(HvpPatchStore *self, GAsyncResult *result,
-						    bool *ret_created, GError **error);
+						    HvpPatchStoreUploaded *ret_what,
+						    GError **error);
 
+/* NOT_FOUND. FAULT: it is still there, as is a serial number that only it would vouch for. */
 bool hvp_patch_store_remove(HvpPatchStore *self, const char *sha256,
 			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

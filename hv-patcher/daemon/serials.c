@@ -8,6 +8,7 @@
 struct HvpSerials {
 	char *path;
 	JsonObject *highest; /* by name */
+	bool is_unsaved;     /* the file is behind */
 };
 
 static void fill(HvpSerials *self, JsonObject *file)
@@ -50,13 +51,23 @@ gint64 hvp_serials_get(const HvpSerials *self, const char *name)
 	return hvp_fields_get_integer(self->highest, name, HVP_MANIFEST_NO_SERIAL);
 }
 
-bool hvp_serials_note(HvpSerials *self, const char *name, gint64 serial, GError **error)
+void hvp_serials_raise(HvpSerials *self, const char *name, gint64 serial)
+{
+	if (serial <= hvp_serials_get(self, name))
+		return;
+	json_object_set_int_member(self->highest, name, serial);
+	self->is_unsaved = true;
+}
+
+bool hvp_serials_save(HvpSerials *self, GError **error)
 {
 	g_autoptr(JsonNode) node = NULL;
 
-	if (serial <= hvp_serials_get(self, name))
+	if (!self->is_unsaved)
 		return true;
-	json_object_set_int_member(self->highest, name, serial);
 	node = hvp_fields_node(json_object_ref(self->highest));
-	return hvp_files_write_json(self->path, node, error);
+	if (!hvp_files_write_json(self->path, node, error))
+		return false;
+	self->is_unsaved = false;
+	return true;
 }

@@ -22,6 +22,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpSerials, hvp_serials_free)
 
 gint64 hvp_serials_get(const HvpSerials *self, const char *name);
 
-/* Has @serial from now on, where that is higher. FAULT: it is not in the file. */
-bool hvp_serials_note(HvpSerials *self, const char *name, gint64 serial,
-		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Has @serial from now on, where that is higher; the file has it once it is saved. */
+void hvp_serials_raise(HvpSerials *self, const char *name, gint64 serial);
+/* FAULT: the file is still as it was; to be tried again. */
+bool hvp_serials_save(HvpSerials *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;

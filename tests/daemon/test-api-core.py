@@ -6,12 +6,14 @@ With libvirt's test driver and scripted workers, as test-core.py; what is asked 
 and every answer is held against openapi.json.
 """
 
+import base64
 import json
 import os
+import shutil
 import sys
 
 from cases import Skip, run_cases
-from core import ENDS, Bus, Core, until
+from core import ENDS, Bus, Core, Signer, until
 from frontend import FrontEnd, request
 
 BYTES = {'Content-Type': 'application/octet-stream'}
@@ -114,6 +116,33 @@ def case_patch_UPLOADED_and_deleted(scene):
     expect(scene.ask('DELETE', other.headers['location']), 204)
     expect(scene.ask('GET', other.headers['location']), 404, 'NOT_FOUND')
     expect(scene.ask('POST', '/v1/patches', BYTES, b'no module'), 422)
+
+
+def upload_signed(scene, signature):
+    headers = {**BYTES, 'Hvpatch-Signature': base64.b64encode(signature).decode()}
+    return scene.ask('POST', '/v1/patches', headers, scene.patch)
+
+
+def case_signature_of_a_patch_REPLACED(scene):
+    if not shutil.which('minisign'):
+        raise Skip('minisign is missing')
+    signer, stranger = (Signer(scene.core.folder, name) for name in ('vendor', 'stranger'))
+    path = os.path.join(scene.core.folder, 'signed.ko')
+    with open(path, 'wb') as file:
+        file.write(scene.patch)
+    scene.core.write_config(signer.config, role_text())
+    scene.core.reload()
+    before = expect(scene.ask('GET', '/v1/patches/' + scene.digest), 200)
+    expect(upload_signed(scene, stranger.sign(path)), 403, 'PERMISSION')
+    expect(upload_signed(scene, b'nonsense'), 422, 'BAD_DATA')
+    expect(upload_signed(scene, signer.sign(path, 'serial:6')), 422, 'BAD_DATA')
+    assert scene.ask('GET', '/v1/patches/' + scene.digest).body == before.body
+    answer = expect(upload_signed(scene, signer.sign(path)), 200)
+    assert answer.headers['location'] == '/v1/patches/' + scene.digest
+    assert (answer.json['signed_by'], answer.json['signature']) == ('vendor', 'minisign')
+    after = expect(scene.ask('GET', '/v1/patches/' + scene.digest), 200)
+    assert after.json == answer.json and after.headers['etag'] != before.headers['etag']
+    assert scene.wait_end(expect(scene.start('web-1'), 202))['state'] == 'applied'
 
 
 def case_each_verb_to_its_END(scene):

@@ -67,11 +67,16 @@ static const HvpStoredPatch *upload_fd(Scene *self, int fd, bool *ret_created, G
 {
 	g_autoptr(GBytes) none = g_bytes_new_static("", 0);
 	g_autoptr(GAsyncResult) result = NULL;
+	HvpPatchStoreUploaded what = HVP_PATCH_STORE_KEPT;
+	const HvpStoredPatch *patch;
 
 	hvp_patch_store_upload(self->store, fd, none, PRINCIPAL, on_ready, &result);
 	while (result == NULL)
 		g_main_context_iteration(NULL, TRUE);
-	return hvp_patch_store_upload_finish(self->store, result, ret_created, error);
+	patch = hvp_patch_store_upload_finish(self->store, result, &what, error);
+	g_assert_cmpint(what, !=, HVP_PATCH_STORE_REPLACED);
+	*ret_created = what == HVP_PATCH_STORE_ADDED;
+	return patch;
 }
 
 static int file_of(GBytes *bytes)
