@@ -58,13 +58,17 @@ bool hvp_files_write(const char *path, const void *bytes, gsize length_bytes, GE
 	       hvp_error_set(error, HVP_ERROR_FAULT, "%s", reason->message);
 }
 
-/* GLib writes to NAME.XXXXXX first; our own names end in no such thing. */
+/*
+ * GLib writes to NAME.XXXXXX first; our own names end in no such thing. One in some hundred has
+ * small letters alone and is left, as people's NAME.backup is.
+ */
 bool hvp_files_is_left_over(const char *name)
 {
 	const char *suffix = strrchr(name, '.');
 
 	return suffix != NULL && strlen(suffix) == strlen(TEMPORARY) &&
-	       strspn(suffix + 1, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS) == strlen(suffix + 1);
+	       strspn(suffix + 1, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS) == strlen(suffix + 1) &&
+	       strspn(suffix + 1, G_CSET_a_2_z) < strlen(suffix + 1);
 }
 
 bool hvp_files_write_json(const char *path, JsonNode *node, GError **error)

@@ -81,10 +81,10 @@ def _():
         alone, damaged = 'a' * 64, 'd' * 64
         for name in (alone + '.ko', 'b' * 64 + '.json', 'c' * 64 + '.ko.A1b2C3',
                      'c' * 64 + '.json.ZZZZZZ', 'serials.000000', 'upload-7', 'upload-7.a8b9c0',
-                     damaged + '.ko', damaged + '.json', 'notes', 'e.ko'):
+                     damaged + '.ko', damaged + '.json', 'notes', 'serials.backup', 'e.ko'):
             put(core, name)
         core.run()
-        others = ['notes', 'e.ko', damaged + '.ko', damaged + '.json']
+        others = ['notes', 'serials.backup', 'e.ko', damaged + '.ko', damaged + '.json']
         assert files(core) == sorted([kept + '.ko', kept + '.json', *others]), files(core)
         assert core.log_text().count('was cut off; deleted') == 8, core.log_text()
         for name in others:
