@@ -106,7 +106,7 @@ static void test_malformed_REFUSED(void)
 	for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
 		g_autoptr(GError) error = NULL;
 
-		g_test_message("%s", texts[i]);
+		g_test_message("%s", g_utf8_validate(texts[i], -1, NULL) ? texts[i] : "no UTF-8");
 		g_assert_null(read_text(texts[i], &error));
 		g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
 	}
