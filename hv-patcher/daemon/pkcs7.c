@@ -156,11 +156,23 @@ static bool find_signer(const HvpPkcs7Certificates *self, CMS_ContentInfo *cms, 
 	return true;
 }
 
+/*
+ * Of what is a memory BIO itself CMS_verify makes a copy, and loses it where the signature is not
+ * for it (OpenSSL 3.0).
+ */
+static BIO *open_content(const guint8 *bytes, gsize length_bytes)
+{
+	g_autoptr(BIO) memory = BIO_new_mem_buf(bytes, (int)length_bytes);
+	BIO *filter = memory ? BIO_new(BIO_f_null()) : NULL;
+
+	return filter ? BIO_push(filter, g_steal_pointer(&memory)) : NULL;
+}
+
 static bool verify(const HvpPkcs7Certificates *self, CMS_ContentInfo *cms, const guint8 *bytes,
 		   gsize length_bytes, HvpPkcs7Verdict *ret_verdict, guint *ret_index,
 		   GError **error)
 {
-	g_autoptr(BIO) content = BIO_new_mem_buf(bytes, (int)length_bytes);
+	g_autoptr(BIO) content = open_content(bytes, length_bytes);
 	bool good, unknown;
 
 	ERR_clear_error();
