@@ -369,7 +369,7 @@ static void test_redirect_during_a_call(void)
 	vm_start(&vm);
 	borrower_catch(&vm, &borrowed);
 	CHECK(hvp_keeper_set_traps(vm.keeper, &work, 1, &error));
-	borrower_call(&vm, &borrowed, GUEST_SLOW, 100, 1000000);
+	borrower_call(&vm, &borrowed, GUEST_SLOW, 100, 20000000);
 	for (int i = 0; i < 3; i++) {
 		borrower_wait(&vm, &other, GUEST_WORK);
 		g_assert_cmpuint(other.vcpu, !=, borrowed.vcpu);
