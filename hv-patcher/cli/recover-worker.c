@@ -11,8 +11,12 @@
 /* Behind it, for one that cannot even be killed at once. */
 #define BURIAL_USEC (5 * G_USEC_PER_SEC)
 #define MAX_LOST 2U
-/* A keeper may still be at it, or a call that has to come to its end. */
+/*
+ * A keeper may still be at it, or a call that has to come to its end. Not for long: the core, which
+ * waits for us to start, tries again itself, and for longer.
+ */
 #define RETRY_USEC (2 * G_USEC_PER_SEC)
+#define MAX_RETRIES 3U
 #define MAX_DONE_BYTES 1024U
 
 struct HvpRecoverWorker {
@@ -21,7 +25,7 @@ struct HvpRecoverWorker {
 	HvpDeadline deadline;
 	HvpWorker *worker;   /* NULL: none is at work */
 	guint retry, burial; /* sources; 0: none */
-	guint lost;
+	guint lost, retries;
 	HvpRecoverWorkerEnd end;
 	char *done;
 	GError *error;
@@ -123,12 +127,13 @@ static bool is_for_later(HvpRecoverWorker *self, const HvpWorkerEnd *end)
 {
 	HvpErrorCode code;
 
-	if (end->outcome != HVP_WORKER_DONE || end->code == NULL ||
+	if (end->outcome != HVP_WORKER_DONE || end->code == NULL || self->retries == MAX_RETRIES ||
 	    hvp_deadline_left_usec(self->deadline) <= RETRY_USEC)
 		return false;
 	code = hvp_error_code_by_name(end->code);
 	if (code != HVP_ERROR_BUSY && code != HVP_ERROR_TIMED_OUT)
 		return false;
+	self->retries++;
 	self->retry = g_timeout_add(RETRY_USEC / 1000, on_retry, self);
 	return true;
 }
