@@ -422,7 +422,7 @@ def _(guest):
         if not lost:
             break
         killed += 1
-        number += 1 + number // 4
+        number += 1 + number // 8
     assert killed > 5, killed
 
 
