@@ -2,7 +2,7 @@
 /*
  * Recovery of all domains of which an operation has left something: before hvpatchd starts and
  * behind it. Where there is nothing, libvirt is not asked. What root does it leaves to workers
- * (recover-worker.h), to all of them at once.
+ * (recover-worker.h), four at a time.
  */
 #pragma once
 

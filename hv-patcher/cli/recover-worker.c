@@ -99,7 +99,7 @@ static void set_lost(HvpRecoverWorker *self, const char *why)
 /* Of the first alone: a guest may have seen to it that there is a second. */
 static void set_unbegun(HvpRecoverWorker *self, HvpErrorCode code, const char *why)
 {
-	if (self->lost > 0) {
+	if (self->lost + self->retries > 0) {
 		set_lost(self, why);
 		return;
 	}
