@@ -85,8 +85,8 @@ static bool check_keys(GKeyFile *file, GError **error)
 
 	for (guint i = 0; keys != NULL && keys[i] != NULL; i++) {
 		g_autoptr(GError) reason = NULL;
-		g_autofree char *value = g_key_file_get_string(file, GROUP, keys[i], &reason);
 
+		g_free(g_key_file_get_string(file, GROUP, keys[i], &reason));
 		if (!is_known(keys[i]))
 			return hvp_error_set(error, HVP_ERROR_BAD_DATA, "[api] %s: unknown",
 					     keys[i]);
