@@ -121,18 +121,25 @@ static bool read_words(const HvpKvmRun *self, guint first, guint end, Words *ret
 	return flush(batch, error);
 }
 
-static HvpKvmRunState sort(const Words *words)
+static HvpKvmRunState sort(guint64 valid, guint64 dirty)
 {
-	if (words->dirty != 0)
+	if (dirty != 0)
 		return HVP_KVM_RUN_TAKEN;
-	if ((words->valid & REGISTERS) == REGISTERS)
+	if ((valid & REGISTERS) == REGISTERS)
 		return HVP_KVM_RUN_SHARED;
-	return (words->valid & REGISTERS) == 0 ? HVP_KVM_RUN_STALE : HVP_KVM_RUN_TAKEN;
+	return (valid & REGISTERS) == 0 ? HVP_KVM_RUN_STALE : HVP_KVM_RUN_TAKEN;
 }
 
-static bool is_armed(const HvpKvmRun *self, guint index)
+/* While our bits are there, what was found before them still holds. */
+static void find(HvpKvmRun *self, guint index, const Words *words)
 {
-	return self->states[index] != HVP_KVM_RUN_TAKEN && (self->found[index] & WANTED) != WANTED;
+	bool ours = self->armed[index] && (words->valid & WANTED) == WANTED;
+
+	if (!ours)
+		self->found[index] = words->valid;
+	self->states[index] = sort(self->found[index], words->dirty);
+	self->armed[index] = ours || (self->states[index] != HVP_KVM_RUN_TAKEN &&
+				      (self->found[index] & WANTED) != WANTED);
 }
 
 static bool arm_some(HvpKvmRun *self, guint first, guint end, GError **error)
@@ -147,13 +154,14 @@ static bool arm_some(HvpKvmRun *self, guint first, guint end, GError **error)
 		return false;
 	batch = batch_new(self, WRITE);
 	for (guint i = first; i < end; i++) {
-		self->found[i] = words[i - first].valid;
-		self->states[i] = sort(&words[i - first]);
-		if (!is_armed(self, i))
+		find(self, i, &words[i - first]);
+		if (!self->armed[i] || self->states[i] == HVP_KVM_RUN_TAKEN)
 			continue;
 		valid[i - first] = self->found[i] | WANTED;
 		if (self->states[i] == HVP_KVM_RUN_STALE)
 			add(batch, i, RIP_OFFSET, &marker, sizeof marker);
+		if (words[i - first].valid == valid[i - first])
+			continue;
 		add(batch, i, EVENT_FLAGS_OFFSET, &not_told, sizeof not_told);
 		add(batch, i, WORDS_OFFSET, &valid[i - first], sizeof valid[0]);
 	}
@@ -213,16 +221,17 @@ static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret
 		add(batch, i, STORED_OFFSET, &stored[i - first], sizeof stored[0]);
 	if (!flush(batch, error))
 		return false;
-	batch = batch_new(self, WRITE);
 	for (guint i = first; i < end; i++) {
-		if (is_armed(self, i))
-			add(batch, i, WORDS_OFFSET, &self->found[i], sizeof self->found[i]);
-		if (self->states[i] == HVP_KVM_RUN_STALE && stored[i - first].regs.rip != MARKER)
+		const Stored *page = &stored[i - first];
+
+		if (self->states[i] == HVP_KVM_RUN_STALE && page->regs.rip == MARKER)
+			continue;
+		if (self->states[i] == HVP_KVM_RUN_STALE)
 			self->states[i] = HVP_KVM_RUN_FRESH;
-		self->settled[i] = is_settled(&stored[i - first].events);
-		convert(&stored[i - first], &ret_registers[i]);
+		self->settled[i] = is_settled(&page->events);
+		convert(page, &ret_registers[i]);
 	}
-	return batch->count == 0 || flush(batch, error);
+	return true;
 }
 
 bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers, GError **error)
@@ -231,6 +240,28 @@ bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers, GError **err
 
 	for (guint i = 0; i < count; i += BATCH_VCPUS)
 		if (!take_some(self, i, MIN(i + BATCH_VCPUS, count), ret_registers, error))
+			return false;
+	return true;
+}
+
+static bool disarm_some(HvpKvmRun *self, guint first, guint end, GError **error)
+{
+	Batch *batch = batch_new(self, WRITE);
+
+	for (guint i = first; i < end; i++) {
+		if (self->armed[i])
+			add(batch, i, WORDS_OFFSET, &self->found[i], sizeof self->found[i]);
+		self->armed[i] = false;
+	}
+	return batch->count == 0 || flush(batch, error);
+}
+
+bool hvp_kvm_run_disarm(HvpKvmRun *self, GError **error)
+{
+	guint count = self->process->count;
+
+	for (guint i = 0; i < count; i += BATCH_VCPUS)
+		if (!disarm_some(self, i, MIN(i + BATCH_VCPUS, count), error))
 			return false;
 	return true;
 }

@@ -8,9 +8,13 @@
  * A bit that this KVM does not know makes KVM_RUN fail and the guest is lost: check first.
  * A value found there belongs to the VMM: ours is OR-ed in, and taken out again.
  *
- *   arm:   rip = marker, then valid |= REGS | SREGS | EVENTS       (threads run)
- *   exit:  KVM overwrites rip with the real one
- *   read:  rip is the marker: nothing was left; then valid = what was found  (threads stand)
+ *   arm:     rip = marker, then valid |= REGS | SREGS | EVENTS     (threads run)
+ *   exit:    KVM overwrites rip with the real one
+ *   take:    rip is the marker: nothing was left                   (threads stand)
+ *   disarm:  valid = what was found
+ *
+ * A try that failed is followed by another arm, without a disarm in between: an exit that
+ * comes after the first arm always leaves its registers.
  */
 #pragma once
 
@@ -26,7 +30,8 @@ typedef enum {
 
 typedef struct {
 	const HvpKvmProcess *process; /* borrowed */
-	guint64 found[HVP_KVM_MAX_VCPUS];
+	bool armed[HVP_KVM_MAX_VCPUS];
+	guint64 found[HVP_KVM_MAX_VCPUS]; /* before it was armed */
 	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
 	/*
 	 * No event is half way into the guest: KVM injects it on the next entry, whatever the
@@ -38,15 +43,18 @@ typedef struct {
 /* Asks /dev/kvm whether registers can be left there at all. UNSUPPORTED, PERMISSION. */
 bool hvp_kvm_run_check(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Arms the pages of all vCPUs. VM_GONE. */
+/* Arms the pages of all vCPUs, or marks them again. VM_GONE. */
 bool hvp_kvm_run_arm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Disarms all pages, threads stopped or not, and tells in `states`, `settled` and
- * @ret_registers (kernel_gs_base is not told and 0) what each holds. VM_GONE.
+ * Tells in `states`, `settled` and @ret_registers (kernel_gs_base is not told and 0) what the
+ * armed pages hold; of a STALE one `settled` and @ret_registers are as they were. VM_GONE.
  */
 bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* All pages, threads stopped or not. VM_GONE. */
+bool hvp_kvm_run_disarm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Has KVM take the general registers, RIP and RFLAGS of @registers when vCPU @index enters the

@@ -47,6 +47,8 @@ typedef struct {
 	gint64 asked_usec; /* when the last stop began */
 	bool checked; /* since the stop: no vCPU came or went */
 	Standing standing[HVP_KVM_MAX_VCPUS];
+	/* In this try or one before: registers[] is of its last exit. */
+	bool told[HVP_KVM_MAX_VCPUS];
 	HvpRegisters registers[HVP_KVM_MAX_VCPUS];
 	GError *failure;
 } HvpKvm;
@@ -198,12 +200,17 @@ static bool read_standing(HvpKvm *self, GError **error)
 	return true;
 }
 
-/* Whether what lies in the page of vCPU @index are its registers now. */
+/*
+ * Whether registers[@index] are those of the vCPU now. A thread that has not got a CPU since the
+ * try before stands at the same exit as then.
+ */
 static bool is_told(const HvpKvm *self, guint index)
 {
 	switch (self->run.states[index]) {
 	case HVP_KVM_RUN_FRESH:
 		return true;
+	case HVP_KVM_RUN_STALE:
+		return self->told[index] && self->standing[index] == AT_INTERRUPTED;
 	case HVP_KVM_RUN_SHARED:
 		return self->standing[index] == AT_INTERRUPTED;
 	default:
@@ -211,19 +218,23 @@ static bool is_told(const HvpKvm *self, guint index)
 	}
 }
 
-static bool check_told(const HvpKvm *self, GError **error)
+static bool check_told(HvpKvm *self, GError **error)
 {
-	for (guint i = 0; i < self->process.count; i++)
-		if (!is_told(self, i))
-			return hvp_error_set(error, HVP_ERROR_BUSY,
-					     "vCPU %u is not in the guest, so that its registers "
-					     "are not told",
-					     self->process.vcpus[i].id);
-	return true;
+	gint missing = -1;
+
+	for (guint i = 0; i < self->process.count; i++) {
+		self->told[i] = is_told(self, i);
+		if (!self->told[i])
+			missing = (gint)i;
+	}
+	return missing < 0 ||
+	       hvp_error_set(error, HVP_ERROR_BUSY,
+			     "vCPU %u is not in the guest, so that its registers are not told",
+			     self->process.vcpus[missing].id);
 }
 
-/* All or none: on failure all threads run, and nothing is armed. */
-static bool stop_once(HvpKvm *self, HvpDeadline deadline, GError **error)
+/* All or none: on failure all threads run. Pages stay armed for another try. */
+static bool try_stop(HvpKvm *self, HvpDeadline deadline, GError **error)
 {
 	bool told;
 
@@ -236,44 +247,55 @@ static bool stop_once(HvpKvm *self, HvpDeadline deadline, GError **error)
 		return false;
 	}
 	self->asked_usec = g_get_monotonic_time();
-	if (!hvp_threads_stop(&self->threads, deadline, error)) {
-		(void)!hvp_kvm_run_take(&self->run, self->registers, NULL);
+	if (!hvp_threads_stop(&self->threads, deadline, error))
 		return false;
-	}
 	told = hvp_kvm_run_take(&self->run, self->registers, error) && read_standing(self, error) &&
-	       check_told(self, error);
+	       check_told(self, error) && hvp_kvm_run_disarm(&self->run, error);
 	if (!told)
 		hvp_threads_release(&self->threads);
 	return told;
+}
+
+/*
+ * On a crowded host a thread that was let go waits for a CPU, and the next try finds it where it
+ * stood: each has to run once between two of the tries, not all between the same two.
+ */
+static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
+{
+	gulong pause_usec = FIRST_PAUSE_USEC;
+	GError *local = NULL;
+
+	memset(self->told, 0, sizeof self->told);
+	while (!try_stop(self, hvp_deadline_in(STOP_USEC), &local)) {
+		if (!may_try_again(local) || hvp_deadline_passed(deadline)) {
+			(void)!hvp_kvm_run_disarm(&self->run, NULL);
+			g_propagate_error(error, local);
+			return false;
+		}
+		g_clear_error(&local);
+		g_usleep(pause_usec);
+		pause_usec = MIN(2 * pause_usec, LAST_PAUSE_USEC);
+	}
+	return true;
 }
 
 static bool stop(HvpBackend *backend, HvpDeadline deadline, HvpBackendStop *ret_stop,
 		 GError **error)
 {
 	HvpKvm *self = (HvpKvm *)backend;
-	gulong pause_usec = FIRST_PAUSE_USEC;
 	GError *local = NULL;
 
 	if (!still_usable(self, error))
 		return false;
-	deadline = hvp_deadline_min(deadline, hvp_deadline_in(ALL_TRIES_USEC));
-	for (;;) {
-		g_clear_error(&local);
-		if (stop_once(self, hvp_deadline_in(STOP_USEC), &local)) {
-			self->stopped = true;
-			self->checked = false;
-			*ret_stop = (HvpBackendStop){ HVP_BACKEND_PAUSED, 0, -1,
-						       self->asked_usec };
-			return true;
-		}
-		if (!may_try_again(local) || hvp_deadline_passed(deadline))
-			break;
-		g_usleep(pause_usec);
-		pause_usec = MIN(2 * pause_usec, LAST_PAUSE_USEC);
+	if (!try_until(self, hvp_deadline_min(deadline, hvp_deadline_in(ALL_TRIES_USEC)), &local)) {
+		if (may_try_again(local))
+			local->code = HVP_ERROR_BUSY;
+		return failed(self, local, error);
 	}
-	if (may_try_again(local))
-		local->code = HVP_ERROR_BUSY;
-	return failed(self, local, error);
+	self->stopped = true;
+	self->checked = false;
+	*ret_stop = (HvpBackendStop){ HVP_BACKEND_PAUSED, 0, -1, self->asked_usec };
+	return true;
 }
 
 /* The descriptor tells only of the end of the process. */
