@@ -18,6 +18,7 @@
 
 #include "base/json-text.h"
 #include "base/text.h"
+#include "base/unix-message.h"
 #include "vm/program.h"
 
 #define MAX_MESSAGE_BYTES (256U << 10)
@@ -99,50 +100,13 @@ static void end_for(HvpWorker *self, HvpWorkerOutcome outcome, const char *why)
 
 /* --- messages --- */
 
-static int take_descriptor(struct msghdr *header)
-{
-	int taken = -1;
-
-	for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
-	     part = CMSG_NXTHDR(header, part)) {
-		gsize count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (gsize i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-			if (taken < 0)
-				taken = fd;
-			else
-				close(fd);
-		}
-	}
-	return taken;
-}
-
 /* What the socket has, with a NUL behind it: the length, 0 at its end, -1 as errno says. */
 static ssize_t receive(int fd, char *buffer, int *ret_fd)
 {
-	char control[CMSG_SPACE(sizeof(int) * 4)];
-	struct iovec piece = { buffer, MAX_MESSAGE_BYTES };
-	struct msghdr header = { .msg_iov = &piece,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof control };
-	ssize_t got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t got = hvp_unix_receive(fd, buffer, MAX_MESSAGE_BYTES, MSG_DONTWAIT, ret_fd);
 
-	*ret_fd = -1;
-	if (got < 0)
-		return got;
-	*ret_fd = take_descriptor(&header);
-	if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-		errno = EMSGSIZE;
-		got = -1;
-	} else {
+	if (got >= 0)
 		buffer[got] = '\0';
-	}
 	return got;
 }
 
@@ -477,22 +441,8 @@ static bool watch(HvpWorker *self, GError **error)
 
 static bool send_message(int fd, const char *text, int attached)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec piece = { (char *)text, strlen(text) };
-	struct msghdr header = { .msg_iov = &piece, .msg_iovlen = 1 };
-
-	if (attached >= 0) {
-		header.msg_control = control.bytes;
-		header.msg_controllen = sizeof control.bytes;
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof attached);
-		memcpy(CMSG_DATA(&control.header), &attached, sizeof attached);
-	}
-	return sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)strlen(text);
+	return hvp_unix_send(fd, text, strlen(text), attached, MSG_DONTWAIT) ==
+	       (ssize_t)strlen(text);
 }
 
 HvpWorker *hvp_worker_start(const char *job, int patch_fd, gint64 deadline_usec,

@@ -2,19 +2,11 @@
 #include "vm/helper.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/text.h"
-
-/* As many descriptors as are taken off the socket with a message. */
-#define MAX_RECEIVED_FDS 8
-
-typedef union {
-	struct cmsghdr header;
-	char space[CMSG_SPACE(MAX_RECEIVED_FDS * sizeof(int))];
-} Control;
+#include "base/unix-message.h"
 
 static int helper_fd = -1;
 static bool is_lost;
@@ -36,73 +28,26 @@ bool hvp_helper_is_lost(void)
 
 /* --- messages --- */
 
-static void take_fds(struct msghdr *message, int *ret_fd)
-{
-	*ret_fd = -1;
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-	     header = CMSG_NXTHDR(message, header)) {
-		gsize count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (gsize i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-			if (*ret_fd < 0)
-				*ret_fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 /* A message of exactly @length_bytes; else -1 and errno, EPROTO: of another length. 0: the end. */
 static ssize_t receive(int fd, void *ret_bytes, gsize length_bytes, int *ret_fd)
 {
-	struct iovec iovec = { ret_bytes, length_bytes };
-	Control control = { 0 };
-	struct msghdr message = { .msg_iov = &iovec,
-				  .msg_iovlen = 1,
-				  .msg_control = control.space,
-				  .msg_controllen = sizeof control.space };
-	ssize_t got;
+	ssize_t got = hvp_unix_receive(fd, ret_bytes, length_bytes, 0, ret_fd);
 
-	*ret_fd = -1;
-	do
-		got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
-	if (got <= 0)
-		return got;
-	take_fds(&message, ret_fd);
-	if ((gsize)got == length_bytes && (message.msg_flags & MSG_TRUNC) == 0)
+	if (got == 0 || got == (ssize_t)length_bytes)
 		return got;
 	if (*ret_fd >= 0)
 		close(*ret_fd);
 	*ret_fd = -1;
-	errno = EPROTO;
+	if (got > 0 || errno == EMSGSIZE)
+		errno = EPROTO;
 	return -1;
 }
 
 static bool send_message(int fd, const void *bytes, gsize length_bytes, int attached_fd,
 			 int flags)
 {
-	struct iovec iovec = { (void *)bytes, length_bytes };
-	Control control = { .header = { .cmsg_level = SOL_SOCKET,
-					.cmsg_type = SCM_RIGHTS,
-					.cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct msghdr message = { .msg_iov = &iovec, .msg_iovlen = 1 };
-	ssize_t sent;
-
-	if (attached_fd >= 0) {
-		memcpy(CMSG_DATA(&control.header), &attached_fd, sizeof attached_fd);
-		message.msg_control = control.space;
-		message.msg_controllen = CMSG_SPACE(sizeof(int));
-	}
-	do
-		sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
-	while (sent < 0 && errno == EINTR);
-	return sent == (ssize_t)length_bytes;
+	return hvp_unix_send(fd, bytes, length_bytes, attached_fd, flags) ==
+	       (ssize_t)length_bytes;
 }
 
 /* --- who asks --- */

@@ -9,13 +9,12 @@
 
 #include "base/deadline.h"
 #include "base/json-text.h"
+#include "base/unix-message.h"
 #include "vm/qmp.h"
 
 #define RECEIVE_BYTES 65536
 #define SEND_USEC (5 * G_USEC_PER_SEC)
 #define MAX_REQUEST_VALUES 4096
-/* As many descriptors as are taken off the socket with a piece; all but one are closed. */
-#define MAX_RECEIVED_FDS 8
 
 struct HvpQmpServer {
 	int fd;
@@ -153,56 +152,20 @@ bool hvp_qmp_server_send_event(HvpQmpServer *self, const char *name, gint64 seco
 /* --- receiving --- */
 
 /* Keeps the first descriptor that came for a request. */
-static void take_fds(HvpQmpServer *self, struct msghdr *message)
-{
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-	     header = CMSG_NXTHDR(message, header)) {
-		gsize count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (gsize i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-			if (self->attached_fd < 0)
-				self->attached_fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
-static ssize_t receive_some(HvpQmpServer *self)
-{
-	guint8 chunk[RECEIVE_BYTES];
-	struct iovec iovec = { chunk, sizeof chunk };
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(MAX_RECEIVED_FDS * sizeof(int))];
-	} control = { 0 };
-	struct msghdr message = { .msg_iov = &iovec,
-				  .msg_iovlen = 1,
-				  .msg_control = control.space,
-				  .msg_controllen = sizeof control.space };
-	ssize_t got = recvmsg(self->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	if (got > 0) {
-		take_fds(self, &message);
-		g_byte_array_append(self->pending, chunk, (guint)got);
-	}
-	return got;
-}
-
 bool hvp_qmp_server_receive(HvpQmpServer *self, GError **error)
 {
-	ssize_t got;
+	guint8 chunk[RECEIVE_BYTES];
+	int fd;
+	ssize_t got = hvp_unix_receive(self->fd, chunk, sizeof chunk, MSG_DONTWAIT, &fd);
 
-	do
-		got = receive_some(self);
-	while (got < 0 && errno == EINTR);
 	if (got == 0 || (got < 0 && errno != EAGAIN))
 		return set_gone(error);
+	if (got > 0)
+		g_byte_array_append(self->pending, chunk, (guint)got);
+	if (fd >= 0 && self->attached_fd >= 0)
+		close(fd);
+	else if (fd >= 0)
+		self->attached_fd = fd;
 	return self->pending->len <= HVP_QMP_SERVER_MAX_REQUEST_BYTES ||
 	       hvp_error_set(error, HVP_ERROR_BAD_DATA, "a request of more than %u bytes",
 			     HVP_QMP_SERVER_MAX_REQUEST_BYTES);

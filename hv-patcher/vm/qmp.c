@@ -11,6 +11,7 @@
 
 #include "base/json-text.h"
 #include "base/text.h"
+#include "base/unix-message.h"
 
 #define RECEIVE_BYTES 65536
 /* What one drain takes in at most, so that a flood of events cannot hold it. */
@@ -200,35 +201,16 @@ static bool count_event(HvpQmp *self, JsonObject *message)
 	return true;
 }
 
-/* The first byte carries @fd when it is not -1. */
-static ssize_t send_some(int socket_fd, const char *bytes, gsize length_bytes, int fd)
-{
-	struct iovec iovec = {(void *)bytes, length_bytes};
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr message = {.msg_iov = &iovec, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		message.msg_control = control.space;
-		message.msg_controllen = sizeof control.space;
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-	}
-	return sendmsg(socket_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 static bool send_all(HvpQmp *self, const char *text, int fd, HvpDeadline deadline, GError **error)
 {
 	gsize length_bytes = strlen(text);
 	gsize sent_bytes = 0;
 
 	while (sent_bytes < length_bytes) {
-		ssize_t sent = send_some(self->fd, text + sent_bytes, length_bytes - sent_bytes,
-					 sent_bytes == 0 ? fd : -1);
+		/* The first byte carries it. */
+		ssize_t sent =
+			hvp_unix_send(self->fd, text + sent_bytes, length_bytes - sent_bytes,
+				      sent_bytes == 0 ? fd : -1, MSG_DONTWAIT);
 
 		if (sent >= 0) {
 			sent_bytes += (gsize)sent;

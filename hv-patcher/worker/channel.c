@@ -10,13 +10,12 @@
 #include <unistd.h>
 
 #include "base/json-text.h"
+#include "base/unix-message.h"
 #include "document/json.h"
 
 #define MAX_DEPTH 16
 #define MAX_VALUES 4096
 #define SEND_USEC (10 * G_USEC_PER_SEC)
-/* As many descriptors as are taken off the socket with a message; all but one are closed. */
-#define MAX_RECEIVED_FDS 8
 /* Tasks in the way come and go by the hundred a second; nobody reads that. */
 #define PROGRESS_USEC (100 * 1000)
 
@@ -51,60 +50,18 @@ int hvp_channel_get_fd(const HvpChannel *self)
 
 /* --- receiving --- */
 
-/* Keeps the first descriptor. */
-static void take_fds(struct msghdr *message, int *ret_fd)
-{
-	*ret_fd = -1;
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-	     header = CMSG_NXTHDR(message, header)) {
-		gsize count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (gsize i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-			if (*ret_fd < 0)
-				*ret_fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 /*
  * One message into @buffer, a NUL behind it; *@ret_fd is the caller's. Returns its length, 0 at the
  * end, -1 and errno: EMSGSIZE where it is longer than HVP_CHANNEL_MAX_BYTES.
  */
 static ssize_t receive(HvpChannel *self, char *buffer, int *ret_fd)
 {
-	struct iovec iovec = { buffer, HVP_CHANNEL_MAX_BYTES };
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(MAX_RECEIVED_FDS * sizeof(int))];
-	} control = { 0 };
-	struct msghdr message = { .msg_iov = &iovec,
-				  .msg_iovlen = 1,
-				  .msg_control = control.space,
-				  .msg_controllen = sizeof control.space };
-	ssize_t got;
+	ssize_t got =
+		hvp_unix_receive(self->fd, buffer, HVP_CHANNEL_MAX_BYTES, MSG_DONTWAIT, ret_fd);
 
-	*ret_fd = -1;
-	do
-		got = recvmsg(self->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
-	if (got < 0)
-		return got;
-	take_fds(&message, ret_fd);
-	buffer[got] = 0;
-	if ((message.msg_flags & MSG_TRUNC) == 0)
-		return got;
-	if (*ret_fd >= 0)
-		close(*ret_fd);
-	*ret_fd = -1;
-	errno = EMSGSIZE;
-	return -1;
+	if (got >= 0)
+		buffer[got] = 0;
+	return got;
 }
 
 static JsonNode *parse(const char *text, gsize length_bytes, GError **error)
@@ -183,26 +140,10 @@ bool hvp_channel_is_cancelled(HvpChannel *self)
 
 static bool send_text(HvpChannel *self, const char *text, int fd, HvpDeadline deadline)
 {
-	struct iovec iovec = { (char *)text, strlen(text) };
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { .cmsg_level = SOL_SOCKET,
-				  .cmsg_type = SCM_RIGHTS,
-				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct msghdr message = { .msg_iov = &iovec, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-		message.msg_control = control.space;
-		message.msg_controllen = sizeof control.space;
-	}
-	for (;;) {
-		if (sendmsg(self->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-			return true;
-		if (errno != EINTR && (errno != EAGAIN || !wait_for(self, POLLOUT, deadline)))
+	while (hvp_unix_send(self->fd, text, strlen(text), fd, MSG_DONTWAIT) < 0)
+		if (errno != EAGAIN || !wait_for(self, POLLOUT, deadline))
 			return false;
-	}
+	return true;
 }
 
 /* Whether @progress is worth a message. */
