@@ -27,7 +27,7 @@ typedef struct {
 	char *uuid;
 	char *name;
 	GPtrArray *patches; /* char *: in force when it was looked at last; NULL: not known */
-	GHashTable *hashes; /* of these */
+	GHashTable *hashes; /* of their files, to their names */
 	const char *word;   /* what was told since then; NULL: nothing */
 	bool look;	    /* is wanted */
 	bool apply;	    /* is wanted behind the look */
@@ -81,7 +81,7 @@ static Followed *followed_new(const char *uuid, const char *name)
 
 	self->uuid = g_strdup(uuid);
 	self->name = g_strdup(name);
-	self->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	self->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	return self;
 }
 
@@ -277,9 +277,34 @@ static bool take_status(Followed *domain, JsonObject *status)
 		if (patch == NULL || !is_verified(patch))
 			continue;
 		g_ptr_array_add(domain->patches, g_strdup(text_of(patch, "name")));
-		g_hash_table_add(domain->hashes, g_strdup(text_of(patch, "sha256")));
+		g_hash_table_insert(domain->hashes, g_strdup(text_of(patch, "sha256")),
+				    g_strdup(text_of(patch, "name")));
 	}
 	return true;
+}
+
+static bool is_installed(const GPtrArray *entries, const char *sha256)
+{
+	for (guint i = 0; i < entries->len; i++)
+		if (strcmp(((const HvpStoreEntry *)entries->pdata[i])->sha256, sha256) == 0)
+			return true;
+	return false;
+}
+
+/* It came here with its patches, but not with their files. */
+static void tell_not_installed(Follow *self, const Followed *domain, const GPtrArray *entries)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	GHashTableIter iter;
+	gpointer sha256, name;
+
+	g_hash_table_iter_init(&iter, domain->hashes);
+	while (g_hash_table_iter_next(&iter, &sha256, &name))
+		if (!is_installed(entries, sha256))
+			g_ptr_array_add(names, name);
+	if (names->len > 0)
+		tell(self, domain, "not-installed", names,
+		     "in force, but not installed on this host: a start would be without");
 }
 
 /* What is installed and not in force, to be applied in that order. */
@@ -294,6 +319,7 @@ static void fill_queue(Follow *self, Followed *domain)
 		tell(self, domain, "failed", NULL, reason->message);
 		return;
 	}
+	tell_not_installed(self, domain, entries);
 	for (guint i = entries->len; i-- > 0;) {
 		const HvpStoreEntry *entry = g_ptr_array_index(entries, i);
 

@@ -621,6 +621,8 @@ def _(guest):
             _, count = watch.wait('left', None, count)
             _, count_there = watch_there.wait('migrated-in')
             _, count_there = watch_there.wait('patches', [NAME], count_there)
+            # The files stayed where it came from.
+            _, count_there = watch_there.wait('not-installed', [NAME], count_there)
             assert guest.patched() and status_of(guest) == [NAME]
             assert guest.noted() == before and len(guest.noted('installed')) == 1
             revert(guest)
