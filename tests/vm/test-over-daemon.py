@@ -39,6 +39,10 @@ EMPTY = ("<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit
 LIE = '{"result":{"done":"so they say"},"exit":0,"error":null}'
 # Times and addresses of what is loaded differ from one run to the next.
 VARIES = re.compile(r'0x[0-9a-f]+|[0-9]+\.[0-9]+ s|\b[0-9]+ attempts?|\b[0-9]+\b')
+# A message at once. A worker that ends without its job is a lost one.
+TAKE_JOB = 'dd bs=65536 count=1 <&3 >/dev/null 2>&1'
+BUSY_ANSWER = ('{"exit":4,"result":null,'
+               '"error":{"code":"BUSY","message":"a keeper is at it","retry":true}}')
 
 suite = Suite('6.1', guest_class=LibvirtGuest)
 
@@ -221,10 +225,25 @@ def _(guest):
     assert (result.returncode, domain['code']) == (NEEDS_OPERATOR, 'INCONSISTENT'), result
     assert workers == 2, workers
     # What one says is believed, and nobody looks behind it.
-    result, domain, workers = recover_all(guest, f"printf '{LIE}' >&3")
+    result, domain, workers = recover_all(guest, f"{TAKE_JOB}; printf '{LIE}' >&3")
     assert (result.returncode, domain['done'], workers) == (DONE, 'so they say', 1), result
     result, domain, workers = recover_all(guest)
     assert (result.returncode, domain['recovered'], workers) == (DONE, True, 1), result
+    scene.assert_healthy(leftover_allowed=True)
+
+
+@suite.case('all-killed-worker-busy-TRIED_AGAIN', timeout=240)
+def _(guest):
+    scene = leave_begun(guest)
+    busy = f"{TAKE_JOB}; printf '{BUSY_ANSWER}' >&3"
+    # Not for ever: the daemon, which waits for this, tries longer.
+    result, domain, workers = recover_all(guest, busy)
+    assert (domain['code'], domain['recovered'], workers) == ('BUSY', False, 4), (workers, result)
+    assert 'a keeper is at it' in domain['message'], domain
+    started = guest.path('started')
+    result, domain, workers = recover_all(
+        guest, f'test $(wc -l < {started}) -lt 3 && {{ {busy}; exit; }}; exec $REAL')
+    assert (result.returncode, domain['recovered'], workers) == (DONE, True, 3), result
     scene.assert_healthy(leftover_allowed=True)
 
 
