@@ -46,7 +46,7 @@ _hvpatch() {
 				"$current"
 			;;
 		--connect | -c) _hvpatch_words 'qemu:///system qemu:///session' "$current" ;;
-		--backend) _hvpatch_words 'auto kvm gdbstub' "$current" ;;
+		--backend) _hvpatch_words 'auto any kvm gdbstub' "$current" ;;
 		--trap) _hvpatch_words 'auto breakpoint spin' "$current" ;;
 		--output | -o) _hvpatch_words 'table json' "$current" ;;
 		--pid) _hvpatch_words "$(pgrep 'qemu|cloud-hyperviso|firecracker' 2>/dev/null)" "$current" ;;

@@ -120,16 +120,18 @@ static bool take_output(HvpCli *cli, const char *text, GError **error)
 
 static bool take_backend(HvpCli *cli, const char *text, GError **error)
 {
-	if (text == NULL || strcmp(text, "auto") == 0)
+	g_autofree char *all = NULL;
+
+	if (text == NULL)
 		return true;
-	if (strcmp(text, "kvm") == 0)
-		cli->backend = HVP_TARGET_BACKEND_KVM;
-	else if (strcmp(text, "gdbstub") == 0)
-		cli->backend = HVP_TARGET_BACKEND_GDBSTUB;
-	else
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "--backend: '%s' is none of auto, kvm, gdbstub", text);
-	return true;
+	for (guint i = 0; hvp_target_backend_names[i] != NULL; i++)
+		if (strcmp(text, hvp_target_backend_names[i]) == 0) {
+			cli->backend = (HvpTargetBackend)i;
+			return true;
+		}
+	all = g_strjoinv(", ", (char **)hvp_target_backend_names);
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "--backend: '%s' is none of %s",
+			     text, all);
 }
 
 /* The gdb stub's breakpoints are the gentler trap: the guest's text stays as it is. */
@@ -245,7 +247,7 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		{ "oracle", 0, 0, G_OPTION_ARG_FILENAME, &cli->oracle_path,
 		  "socket of hvpatch's plugin in an emulating QEMU, or none", "SOCKET" },
 		{ "backend", 0, 0, G_OPTION_ARG_STRING, &text.backend,
-		  "how to reach the VM: auto, kvm, gdbstub", "NAME" },
+		  "how to reach the VM: auto, any, kvm, gdbstub", "NAME" },
 		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text.trap,
 		  "how to catch a guest thread: auto, breakpoint, spin", "KIND" },
 		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text.output, "table or json", "FORMAT" },

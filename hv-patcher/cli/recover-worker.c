@@ -37,13 +37,10 @@ static void start(HvpRecoverWorker *self);
 
 static JsonObject *make_options(const HvpCli *cli)
 {
-	static const char *const backends[] = { [HVP_TARGET_BACKEND_AUTO] = "auto",
-						[HVP_TARGET_BACKEND_GDBSTUB] = "gdbstub",
-						[HVP_TARGET_BACKEND_KVM] = "kvm" };
 	g_autofree char *oracle = hvp_cli_find_oracle(cli);
 	JsonObject *options = json_object_new();
 
-	json_object_set_string_member(options, "backend", backends[cli->backend]);
+	json_object_set_string_member(options, "backend", hvp_target_backend_names[cli->backend]);
 	json_object_set_string_member(options, "trap",
 				      cli->trap_kind == HVP_KEEPER_SPINS ? "spin" : "auto");
 	if (oracle != NULL)

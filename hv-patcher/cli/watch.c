@@ -99,6 +99,8 @@ bool hvp_cli_watch(HvpCli *cli, char **arguments, GError **error)
 	    !check_options(cli, at_once, &options.max_children, error))
 		return false;
 	options.reapply = reapply;
+	if (cli->backend != HVP_TARGET_BACKEND_AUTO)
+		options.backend = hvp_target_backend_names[cli->backend];
 	if (cli->domain != NULL && (options.only_uuid = uuid = find_uuid(cli, error)) == NULL)
 		return false;
 	return hvp_follow_run(&options, error);

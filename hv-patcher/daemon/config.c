@@ -19,9 +19,10 @@
 #define MAX_NAME_BYTES 64U
 #define MAX_FILE_BYTES (1U << 20)
 
-static const char *const core_keys[] = { "state",	    "uri",	 "workers",
-					 "max-stopped",	    "max-pause", "unsigned",
-					 "allow-downgrade", "drain",	 NULL };
+static const char *const core_keys[] = {
+	"state",	   "uri",   "workers",	   "max-stopped", "max-pause", "unsigned",
+	"allow-downgrade", "drain", "kvm-changes", NULL
+};
 /* All but the user are the HTTP server's to read. */
 static const char *const api_keys[] = { "user",
 					"socket",
@@ -301,7 +302,10 @@ static bool read_core(HvpConfig *self, const Source *source, GError **error)
 	       read_count(source, "drain", 0, MAX_DRAIN_SECONDS, &self->drain_seconds, error) &&
 	       read_pause(source, &self->max_pause_msec, error) &&
 	       read_choice(source, "unsigned", "allow", "refuse", &self->unsigned_allowed, error) &&
-	       read_choice(source, "allow-downgrade", "yes", "no", &self->downgrade_allowed, error);
+	       read_choice(source, "allow-downgrade", "yes", "no", &self->downgrade_allowed,
+			   error) &&
+	       read_choice(source, "kvm-changes", "allow", "refuse", &self->kvm_changes_allowed,
+			   error);
 }
 
 static bool read_not_after(const Source *source, const char *group, gint64 *ret_usec,

@@ -27,6 +27,7 @@ typedef struct {
 	guint max_stopped;
 	double max_pause_msec;
 	bool unsigned_allowed;
+	bool kvm_changes_allowed; /* of Linux guests, through KVM itself */
 	bool downgrade_allowed;
 	guint drain_seconds;
 	char *api_user;	      /* NULL: nobody speaks for others */

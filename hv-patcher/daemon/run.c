@@ -43,13 +43,30 @@ static void start_worker(HvpRun *self, int patch_fd);
 
 /* --- jobs --- */
 
+/* Those that were asked for, and what holds on this host. */
+static JsonObject *make_options(const HvpConfig *config, const HvpOperationRequest *request)
+{
+	JsonObject *options = json_object_new();
+	JsonObjectIter iter;
+	const char *name;
+	JsonNode *value;
+
+	if (request != NULL) {
+		json_object_iter_init(&iter, json_node_get_object(request->options));
+		while (json_object_iter_next(&iter, &name, &value))
+			hvp_fields_set_node(options, name, value);
+	}
+	if (config->kvm_changes_allowed)
+		json_object_set_string_member(options, "backend", "any");
+	return options;
+}
+
 static void add_request(JsonObject *job, const HvpOperationRequest *request, JsonNode *manifest)
 {
 	bool takes_patch = request->verb != HVP_VERB_REVERT;
 
 	hvp_fields_set_text(job, "patch", takes_patch ? request->patch : NULL);
 	hvp_fields_set_text(job, "name", request->name);
-	hvp_fields_set_node(job, "options", request->options);
 	hvp_fields_set_node(job, "manifest", takes_patch ? manifest : NULL);
 }
 
@@ -65,6 +82,7 @@ char *hvp_run_make_job(const HvpConfig *config, const char *uuid, const char *na
 	hvp_fields_set_text(domain, "uri", config->uri);
 	json_object_set_string_member(job, "verb", verb);
 	json_object_set_object_member(job, "domain", domain);
+	json_object_set_object_member(job, "options", make_options(config, request));
 	if (request != NULL)
 		add_request(job, request, manifest);
 	return hvp_fields_to_text(node);

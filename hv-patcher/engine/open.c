@@ -214,8 +214,9 @@ bool hvp_open_check_owner(const HvpTarget *target, GError **error)
 
 bool hvp_open_check_backend(const HvpTarget *target, GError **error)
 {
-	return !target->by_kvm || target->backend_asked_for ||
+	return target->may_change ||
 	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 			     "changing Linux guests through KVM itself has not been tried yet: ask "
-			     "for it by --backend kvm, or for --backend gdbstub; see hvpatch(1)");
+			     "for it by --backend kvm, or for --backend gdbstub; see hvpatch(1), "
+			     "and kvm-changes in hvpatchd.conf(5)");
 }

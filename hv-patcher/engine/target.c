@@ -140,10 +140,17 @@ bool hvp_target_need_monitor(HvpTarget *self, const char *what_for, GError **err
 				       hvp_deadline_in(CONNECT_USEC), error);
 }
 
+const char *const hvp_target_backend_names[] = { [HVP_TARGET_BACKEND_AUTO] = "auto",
+						 [HVP_TARGET_BACKEND_GDBSTUB] = "gdbstub",
+						 [HVP_TARGET_BACKEND_KVM] = "kvm",
+						 [HVP_TARGET_BACKEND_ANY] = "any",
+						 NULL };
+
 bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError **error)
 {
 	bool is_kvm = self->machine != NULL &&
 		      hvp_machine_get_accelerator(self->machine) == HVP_ACCELERATOR_KVM;
+	bool is_named = wanted == HVP_TARGET_BACKEND_GDBSTUB || wanted == HVP_TARGET_BACKEND_KVM;
 
 	if (wanted == HVP_TARGET_BACKEND_KVM && !is_kvm)
 		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
@@ -153,10 +160,10 @@ bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError 
 		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 				     "there is no monitor here that would start the gdb stub");
 	self->by_kvm = is_kvm && wanted != HVP_TARGET_BACKEND_GDBSTUB;
-	self->backend_asked_for = wanted != HVP_TARGET_BACKEND_AUTO;
+	self->may_change = !self->by_kvm || wanted != HVP_TARGET_BACKEND_AUTO;
 	if (self->machine == NULL)
 		self->backend_why = "a dump does not run";
-	else if (wanted != HVP_TARGET_BACKEND_AUTO)
+	else if (is_named)
 		self->backend_why = "asked for";
 	else
 		self->backend_why = is_kvm ? "the VM runs under KVM" : "the VM is emulated";

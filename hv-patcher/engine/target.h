@@ -15,7 +15,11 @@ typedef enum {
 	HVP_TARGET_BACKEND_AUTO, /* by what the VM is */
 	HVP_TARGET_BACKEND_GDBSTUB,
 	HVP_TARGET_BACKEND_KVM,
+	HVP_TARGET_BACKEND_ANY, /* likewise; the guest may be changed through either */
 } HvpTargetBackend;
+
+/* "auto", ...: their names, then NULL. */
+extern const char *const hvp_target_backend_names[];
 
 /* Who moves and copies the VM's RAM. */
 typedef struct {
@@ -36,7 +40,7 @@ typedef struct {
 typedef struct {
 	HvpMachine *machine;	 /* NULL for a dump */
 	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
-	bool backend_asked_for;	 /* by name, not chosen */
+	bool may_change;	 /* the guest, by that backend */
 	const char *backend_why; /* for people; static */
 	HvpCore *core;		 /* NULL for a VM */
 	char *name;		 /* the domain's, or how the user named it */

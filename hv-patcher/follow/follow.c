@@ -425,16 +425,17 @@ static void on_child(gpointer data)
 static bool start_child(Follow *self, Followed *domain, GError **error)
 {
 	const HvpStoreEntry *entry = domain->look ? NULL : g_ptr_array_index(domain->queue, 0);
-	const char *const arguments[] = { "--connect",
-					  hvp_libvirt_events_get_uri(self->events),
-					  "--domain",
-					  domain->uuid,
-					  "--output",
-					  "json",
-					  entry ? "apply" : "status",
-					  entry ? entry->path : NULL,
-					  NULL };
+	const char *arguments[12] = { "--connect", hvp_libvirt_events_get_uri(self->events),
+				      "--domain",  domain->uuid,
+				      "--output",  "json" };
+	guint count = 6;
 
+	if (self->options->backend != NULL) {
+		arguments[count++] = "--backend";
+		arguments[count++] = self->options->backend;
+	}
+	arguments[count++] = entry ? "apply" : "status";
+	arguments[count++] = entry ? entry->path : NULL;
 	domain->child = hvp_child_start(NULL, arguments, entry ? APPLY_USEC : LOOK_USEC, error);
 	if (domain->child == NULL)
 		return false;

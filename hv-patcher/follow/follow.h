@@ -32,6 +32,7 @@ typedef struct {
 	const char *uri;	  /* NULL as for hvp_libvirt_connect */
 	const char *only_uuid;	  /* NULL: all domains */
 	bool reapply;		  /* have what is installed applied */
+	const char *backend;	  /* for the option --backend; NULL: without */
 	guint max_children;	  /* at a time */
 	const char *store_folder; /* what is installed, see patch/store.h */
 	/* False: nobody wants to hear more. */

@@ -216,11 +216,10 @@ static bool take_replace(HvpJob *self, JsonObject *options, GError **error)
 
 static bool take_ways(HvpJob *self, JsonObject *options, GError **error)
 {
-	static const char *const backends[] = { "auto", "gdbstub", "kvm", NULL };
 	static const char *const traps[] = { "auto", "breakpoint", "spin", NULL };
 	guint backend = 0, trap = 0;
 
-	if (!take_choice(options, "backend", backends, &backend, error) ||
+	if (!take_choice(options, "backend", hvp_target_backend_names, &backend, error) ||
 	    !take_choice(options, "trap", traps, &trap, error) ||
 	    !take_text(options, "agent", &self->agent_path, error) ||
 	    !take_text(options, "oracle", &self->oracle_path, error))
