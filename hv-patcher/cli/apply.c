@@ -34,9 +34,10 @@ static bool parse(HvpCli *cli, char **arguments, HvpCliLimits *limits, HvpOption
 }
 
 /* What the patch's author asks for, unless the operator asks for something else. */
-static HvpManifest *open_manifest(const char *path, const char *kthreads, GError **error)
+static HvpManifest *open_manifest(const HvpPatch *patch, const char *path, const char *kthreads,
+				  GError **error)
 {
-	g_autoptr(HvpManifest) manifest = hvp_manifest_open_beside(path, error);
+	g_autoptr(HvpManifest) manifest = hvp_manifest_open(patch, path, error);
 
 	if (manifest != NULL && kthreads != NULL &&
 	    !hvp_manifest_set_kthreads(manifest, kthreads, error)) {
@@ -71,15 +72,19 @@ bool hvp_cli_apply(HvpCli *cli, char **arguments, GError **error)
 	if (!parse(cli, arguments, &limits, &options, &kthreads, &path, error) ||
 	    !hvp_cli_limits_read(&limits, &options, error))
 		return false;
-	options.manifest = manifest = open_manifest(path, kthreads, &reason);
-	patch = manifest ? hvp_patch_open(path, &reason) : NULL;
-	if (patch != NULL && hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "apply",
-									   .patch = patch,
-									   .path = path,
-									   .options = &options,
-									   .progress = &progress }))
+	patch = hvp_patch_open(path, &reason);
+	manifest = patch ? open_manifest(patch, path, kthreads, &reason) : NULL;
+	options.manifest = manifest;
+	if (manifest != NULL &&
+	    hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "apply",
+							  .patch = patch,
+							  .path = path,
+							  .options = &options,
+							  .has_limits = true,
+							  .kthreads = kthreads,
+							  .progress = &progress }))
 		return true;
-	if (patch != NULL)
+	if (manifest != NULL)
 		result = run(cli, patch, &options, &target, &reason);
 	hvp_cli_progress_end(&progress);
 	hvp_cli_result_show(cli, "apply", target, result, reason);

@@ -61,16 +61,18 @@ static void show_table(const HvpPatch *patch, const HvpCheck *check, const GErro
 		       check->already_applied ? "is applied already" : "can be applied");
 }
 
-static bool run(HvpCli *cli, const char *path, const HvpOptions *options, GError **error)
+static bool run(HvpCli *cli, const char *path, HvpOptions *options, GError **error)
 {
 	HvpCliProgress progress = hvp_cli_progress_begin();
 	g_autoptr(HvpPatch) patch = hvp_patch_open(path, error);
+	g_autoptr(HvpManifest) manifest = patch ? hvp_manifest_open(patch, path, error) : NULL;
 	g_autoptr(HvpTarget) target = NULL;
 	g_autoptr(HvpCheck) check = NULL;
 	g_autoptr(GError) verdict = NULL;
 
-	if (patch == NULL)
+	if (manifest == NULL)
 		return false;
+	options->manifest = manifest;
 	if (hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "check",
 							  .patch = patch,
 							  .path = path,

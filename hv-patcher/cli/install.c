@@ -101,10 +101,9 @@ bool hvp_cli_install(HvpCli *cli, char **arguments, GError **error)
 
 	if (!hvp_cli_options_parse(cli, arguments, entries, &path, error))
 		return false;
-	manifest = path ? hvp_manifest_open_beside(path, error) : NULL;
-	patch = manifest && hvp_manifest_check(manifest, error) ? hvp_patch_open(path, error)
-								: NULL;
-	if (path != NULL && patch == NULL)
+	patch = path ? hvp_patch_open(path, error) : NULL;
+	manifest = patch ? hvp_manifest_open(patch, path, error) : NULL;
+	if (path != NULL && (manifest == NULL || !hvp_manifest_check(manifest, error)))
 		return false;
 	domain = find_domain(cli, &libvirt, error);
 	if (domain == NULL ||

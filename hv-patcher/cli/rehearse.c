@@ -140,14 +140,11 @@ static bool read_order(const HvpCli *cli, const RehearseText *text, HvpRehearsal
 static HvpReport *run(const char *path, const HvpRehearsalOrder *order, HvpOptions *options,
 		      GError **error)
 {
-	g_autoptr(HvpManifest) manifest = hvp_manifest_open_beside(path, error);
-	g_autoptr(HvpPatch) patch = NULL;
+	g_autoptr(HvpPatch) patch = hvp_patch_open(path, error);
+	g_autoptr(HvpManifest) manifest = patch ? hvp_manifest_open(patch, path, error) : NULL;
 	HvpReport *report;
 
 	if (manifest == NULL || !hvp_manifest_check(manifest, error))
-		return NULL;
-	patch = hvp_patch_open(path, error);
-	if (patch == NULL)
 		return NULL;
 	options->manifest = manifest;
 	report = hvp_rehearsal_run(order, patch, error);

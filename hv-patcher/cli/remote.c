@@ -152,7 +152,7 @@ const char *hvp_remote_get_uuid(const HvpRemote *self)
 
 bool hvp_remote_takes(const HvpManifest *manifest)
 {
-	return manifest == NULL || manifest->standing[0] == NULL;
+	return manifest == NULL || !manifest->is_beside || manifest->standing[0] == NULL;
 }
 
 /* --- the request --- */
@@ -211,7 +211,7 @@ static bool upload(HvpRemote *self, const HvpRemoteRequest *request, GError **er
 static void add_number(JsonObject *object, const char *name, gint64 value, gint64 standard,
 		       gint64 unit)
 {
-	if (value == 0 || value == standard)
+	if (value == standard)
 		return;
 	if (value % unit == 0)
 		json_object_set_int_member(object, name, value / unit);
@@ -219,34 +219,43 @@ static void add_number(JsonObject *object, const char *name, gint64 value, gint6
 		json_object_set_double_member(object, name, (double)value / (double)unit);
 }
 
-static void add_kthreads(JsonObject *object, const HvpManifest *manifest)
+/* The daemon knows what the module itself says. */
+static void add_kthreads(JsonObject *object, const HvpRemoteRequest *request)
 {
+	static const char *const policies[] = { [HVP_KTHREADS_ANY] = "any",
+						[HVP_KTHREADS_REFUSE] = "refuse",
+						[HVP_KTHREADS_PARKED] = "parked" };
+	const HvpManifest *manifest = request->options->manifest;
 	g_autofree char *patterns = NULL, *text = NULL;
 
-	if (manifest == NULL || manifest->kthreads == HVP_KTHREADS_ANY)
+	if (manifest == NULL || (request->kthreads == NULL && !manifest->is_beside))
 		return;
 	patterns = manifest->patterns ? g_strjoinv(",", manifest->patterns) : NULL;
-	if (manifest->kthreads == HVP_KTHREADS_REFUSE)
-		text = g_strdup("refuse");
-	else
-		text = g_strconcat("parked", patterns ? "=" : NULL, patterns, NULL);
+	text = g_strconcat(policies[manifest->kthreads], patterns ? "=" : NULL, patterns, NULL);
 	json_object_set_string_member(object, "kthreads", text);
 }
 
-static JsonObject *make_options(const HvpOptions *options)
+static void add_limits(JsonObject *object, const HvpOptions *options)
 {
-	JsonObject *object = json_object_new();
-	JsonArray *accepted = NULL;
-
 	add_number(object, "timeout", options->timeout_usec, HVP_DEFAULT_TIMEOUT_USEC,
 		   G_USEC_PER_SEC);
 	add_number(object, "max_pause", options->max_pause_usec, HVP_DEFAULT_MAX_PAUSE_USEC, 1000);
+}
+
+static JsonObject *make_options(const HvpRemoteRequest *request)
+{
+	const HvpOptions *options = request->options;
+	JsonObject *object = json_object_new();
+	JsonArray *accepted = NULL;
+
+	if (request->has_limits)
+		add_limits(object, options);
 	if (options->no_prod)
 		json_object_set_boolean_member(object, "prod", FALSE);
 	if (options->replace != HVP_REPLACE_AS_PATCH_SAYS)
 		json_object_set_boolean_member(object, "replace",
 					       options->replace == HVP_REPLACE_YES);
-	add_kthreads(object, options->manifest);
+	add_kthreads(object, request);
 	for (gsize i = 0; options->accepted != NULL && options->accepted[i] != NULL; i++) {
 		accepted = accepted ? accepted : json_array_new();
 		json_array_add_string_element(accepted, options->accepted[i]);
@@ -266,7 +275,7 @@ static char *make_request(const HvpRemoteRequest *request)
 		json_object_set_string_member(object, "patch", request->patch->sha256);
 	if (request->name != NULL)
 		json_object_set_string_member(object, "name", request->name);
-	json_object_set_object_member(object, "options", make_options(request->options));
+	json_object_set_object_member(object, "options", make_options(request));
 	json_node_take_object(root, object);
 	return json_to_string(root, FALSE);
 }

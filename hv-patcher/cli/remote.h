@@ -40,6 +40,8 @@ typedef struct {
 	const char *path;	   /* the patch's, beside which its signature may lie */
 	const char *name;	   /* of what is reverted, else NULL */
 	const HvpOptions *options; /* what is as by default is left to the daemon */
+	bool has_limits;	   /* time and pause are among them */
+	const char *kthreads;	   /* as the user said; NULL: nothing */
 	HvpCliProgress *progress;
 } HvpRemoteRequest;
 

@@ -42,6 +42,7 @@ bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error)
 	if (hvp_remote_show_run(cli, &(HvpRemoteRequest){ .verb = "revert",
 							  .name = name,
 							  .options = &options,
+							  .has_limits = true,
 							  .progress = &progress }))
 		return true;
 	result = run(cli, name, &options, &target, &reason);

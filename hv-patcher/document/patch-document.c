@@ -7,7 +7,7 @@
 
 static bool add_manifest(const HvpPatch *patch, JsonBuilder *json, GError **error)
 {
-	const char *text = hvp_patch_modinfo(patch, HVP_PATCH_DOCUMENT_MANIFEST);
+	const char *text = hvp_patch_modinfo(patch, HVP_MANIFEST_FIELD);
 	g_autoptr(HvpManifest) manifest = NULL;
 	JsonNode *node = text ? json_from_string(text, NULL) : NULL;
 

@@ -6,7 +6,6 @@
 #include "patch/patch.h"
 
 /* The field of a module's modinfo that is its manifest: whatever signs it vouches for that. */
-#define HVP_PATCH_DOCUMENT_MANIFEST "hvpatch"
 
 /*
  * { "version", "name", "sha256", "format", "functions": N, "manifest": {..} or null }; the

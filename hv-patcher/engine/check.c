@@ -2,6 +2,7 @@
 #include "engine/check.h"
 
 #include "engine/cold.h"
+#include "engine/kthread-rule.h"
 
 #include <string.h>
 
@@ -493,6 +494,23 @@ static void check_transition(Context *context)
 		add_ok(context, "transition");
 }
 
+/* Whether what the manifest says of kernel threads can be heeded in this guest. */
+static void check_kthreads(Context *context)
+{
+	const HvpManifest *manifest = context->options->manifest;
+	g_autoptr(HvpKthreadRule) rule = NULL;
+	GError *reason = NULL;
+
+	if (manifest == NULL ||
+	    (manifest->kthreads == HVP_KTHREADS_ANY && manifest->standing[0] == NULL))
+		return;
+	rule = hvp_kthread_rule_new(context->target, manifest, &reason);
+	if (rule != NULL)
+		add_ok(context, "kthreads");
+	else
+		add_error(context, "kthreads", reason);
+}
+
 static void check_cold(Context *context)
 {
 	g_autoptr(GError) reason = NULL;
@@ -584,6 +602,7 @@ static void check_all(Context *context)
 	check_overlap(context);
 	check_states(context);
 	check_transition(context);
+	check_kthreads(context);
 	if (context->can_look && !context->check->already_applied) {
 		check_symbols(context);
 		check_functions(context);

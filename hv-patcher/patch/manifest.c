@@ -21,6 +21,7 @@ void hvp_manifest_free(HvpManifest *self)
 	g_strfreev(self->patterns);
 	g_strfreev(self->standing);
 	g_strfreev(self->cves);
+	g_free(self->place);
 	g_free(self);
 }
 
@@ -180,9 +181,10 @@ bool hvp_manifest_check(const HvpManifest *self, GError **error)
 	    self->standing[0] != NULL)
 		return true;
 	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "%s needs \"standing\" functions in the patch's manifest",
-			     self->kthreads == HVP_KTHREADS_REFUSE ? "refuse"
-								   : PARKED " without patterns");
+			     "%s: kthreads \"%s\" needs \"standing\" functions%s",
+			     self->place ? self->place : "the patch's manifest",
+			     self->kthreads == HVP_KTHREADS_REFUSE ? "refuse" : PARKED,
+			     self->place ? "" : ", and there is no manifest");
 }
 
 HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char *label,
@@ -200,6 +202,7 @@ HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char
 	    !read_kthreads(self, object, label, error) ||
 	    !read_serial(self, object, label, error))
 		return NULL;
+	self->place = g_strdup(label);
 	return g_steal_pointer(&self);
 }
 
@@ -212,21 +215,33 @@ char *hvp_manifest_path_beside(const char *path)
 	return g_strdup_printf("%.*s" SUFFIX, (int)length, path);
 }
 
-HvpManifest *hvp_manifest_open_beside(const char *path, GError **error)
+static HvpManifest *read_embedded(const HvpPatch *patch, GError **error)
+{
+	const char *text = hvp_patch_modinfo(patch, HVP_MANIFEST_FIELD);
+
+	return text ? hvp_manifest_parse(text, strlen(text), "the patch's manifest", error)
+		    : manifest_new();
+}
+
+HvpManifest *hvp_manifest_open(const HvpPatch *patch, const char *path, GError **error)
 {
 	g_autofree char *beside = hvp_manifest_path_beside(path);
 	g_autoptr(GError) reason = NULL;
 	g_autoptr(GBytes) bytes = hvp_source_read(beside, HVP_MANIFEST_MAX_BYTES, &reason);
 	g_autofree char *text = NULL;
 	gsize length_bytes;
+	HvpManifest *self;
 
 	if (bytes == NULL && g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND))
-		return manifest_new();
+		return read_embedded(patch, error);
 	if (bytes == NULL) {
 		g_propagate_prefixed_error(error, g_steal_pointer(&reason), "%s: ", beside);
 		return NULL;
 	}
 	length_bytes = g_bytes_get_size(bytes);
 	text = g_strndup(g_bytes_get_data(bytes, NULL), length_bytes);
-	return hvp_manifest_parse(text, length_bytes, beside, error);
+	self = hvp_manifest_parse(text, length_bytes, beside, error);
+	if (self != NULL)
+		self->is_beside = true;
+	return self;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the author of a patch asks for beyond its code, in a file beside the module: of fix.ko in
- * fix.hvpatch.json. JSON, because it is read by the library that is here anyway, and written by
- * whatever builds patches. Strict: what is not known is refused.
+ * What the author of a patch asks for beyond its code: in the field "hvpatch" of the module's
+ * modinfo, which whoever signs the module signs too, or in a file beside it, of fix.ko in
+ * fix.hvpatch.json, which takes the field's place. JSON, because it is read by the library that is
+ * here anyway, and written by whatever builds patches. Strict: what is not known is refused.
  *
  *   { "kthreads": "any" | "refuse" | "parked" | "parked=PATTERN,...",
  *     "standing": [ "function" | "module:function", ... ],
@@ -21,7 +22,9 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "patch/patch.h"
 
+#define HVP_MANIFEST_FIELD "hvpatch"
 #define HVP_MANIFEST_MAX_BYTES (64U << 10)
 #define HVP_MANIFEST_MAX_PATTERNS 64U
 #define HVP_MANIFEST_MAX_STANDING 256U
@@ -43,16 +46,18 @@ typedef struct {
 	char **standing; /* "function" or "module:function"; never NULL */
 	char **cves;	 /* what the patch mends, for people; never NULL */
 	gint64 serial;	 /* HVP_MANIFEST_NO_SERIAL: it has none */
+	char *place;	 /* where it is, for messages; NULL: there is none */
+	bool is_beside;	 /* in a file of its own */
 } HvpManifest;
 
 /* Where the manifest of the module at @path lies, if there is one; the caller's. */
 char *hvp_manifest_path_beside(const char *path);
 
 /*
- * Reads the one that belongs to the module at @path; an empty one where there is no such file.
+ * Reads that of @patch, whose module is at @path; an empty one where it has none.
  * BAD_DATA naming what is wrong with it; PERMISSION, INVALID_ARGUMENT as of any file.
  */
-HvpManifest *hvp_manifest_open_beside(const char *path, GError **error);
+HvpManifest *hvp_manifest_open(const HvpPatch *patch, const char *path, GError **error);
 
 /* Likewise from @text of @length_bytes, a NUL behind them; @label stands for it in messages. */
 HvpManifest *hvp_manifest_parse(const char *text, gsize length_bytes, const char *label,

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import time
 
 from agentport import BINARY, agent_path, frozen, plug
@@ -114,6 +115,18 @@ def with_manifest(guest, text):
     shutil.copyfile(guest.module(PATCH), path)
     with open(guest.path(f'{PATCH}.hvpatch.json'), 'w', encoding='ascii') as stream:
         stream.write(text if isinstance(text, str) else json.dumps(text))
+    return path
+
+
+def with_manifest_inside(guest, manifest):
+    """A copy of the patch with a manifest in its modinfo, as its author would put it there."""
+    path, info = guest.path(f'{PATCH}-inside.ko'), guest.path('modinfo')
+    subprocess.run(['objcopy', '-O', 'binary', '--only-section=.modinfo', guest.module(PATCH),
+                    info], check=True)
+    with open(info, 'ab') as stream:
+        stream.write(b'hvpatch=' + json.dumps(manifest).encode() + b'\0')
+    subprocess.run(['objcopy', '--update-section', f'.modinfo={info}', guest.module(PATCH), path],
+                   check=True)
     return path
 
 
@@ -237,13 +250,30 @@ def _(guest):
         assert_applied(guest, apply(guest, path=path))
 
 
+@suite.case('manifest-in-the-module-HEEDED', allow=PATCH_NOTES)
+def _(guest):
+    manifest = {'kthreads': 'refuse', 'standing': ['hvp_threads:hvp_threads_main']}
+    path = with_manifest_inside(guest, manifest)
+    with thread(guest, 'parked') as pid:
+        assert_busy(apply_in_vain(guest, path=path), 'POLICY', pid, 'hvp_threads_main')
+        items = {item['item']: item['ok'] for item in guest.hvpatch('check', path).json['items']}
+        assert items['kthreads'] is True, items
+        assert_applied(guest, apply(guest, '--kthreads', 'any', path=path))
+    path = with_manifest_inside(guest, {**manifest, 'standing': ['no_such_function']})
+    result = guest.hvpatch('check', path)
+    assert result.status == UNSUPPORTED and 'no_such_function' in result.json['message'], result
+
+
 @suite.case('manifest-REFUSED')
 def _(guest):
     for text, status in (('{', 1), ({'kthreds': 'any'}, 1), ({'kthreads': 'refuse'}, INVALID),
                          ({'kthreads': 'refuse', 'standing': ['no_such_function']}, UNSUPPORTED)):
         with thread(guest, 'asleep'):
-            result = apply(guest, path=with_manifest(guest, text))
+            path = with_manifest(guest, text)
+            result = apply(guest, path=path)
             assert result.status == status and not result.json['functions'], (text, result)
+            checked = guest.hvpatch('check', path)
+            assert checked.status == status, (text, checked)
     result = apply(guest, '--kthreads', 'idle')
     assert result.status == INVALID and '--kthreads' in result.json['message'], result
 

@@ -193,6 +193,13 @@ def case_apply_uploads_what_it_looked_at(*programs):
                                                     'options': {}}
 
 
+def case_apply_says_what_is_as_if_nothing_was_said(*programs):
+    """One attempt is no default, and neither is the operator's word against the module's own."""
+    with setup(programs, [LIST, UPLOAD, BEGIN, ended('applied', result=APPLIED)]) as made:
+        made.run('apply', made.patch, '--timeout', '0', '--kthreads', 'any')
+    assert json.loads(made.core.calls[2][1][2])['options'] == {'timeout': 0, 'kthreads': 'any'}
+
+
 def case_apply_table(*programs):
     with setup(programs, [LIST, UPLOAD, BEGIN, ended('applied', result=APPLIED)]) as made:
         result = made.run('apply', made.patch, output='table')

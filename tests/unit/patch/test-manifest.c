@@ -4,6 +4,8 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "synth.h"
+
 static HvpManifest *parse(const char *text, GError **error)
 {
 	return hvp_manifest_parse(text, strlen(text), "a.hvpatch.json", error);
@@ -138,30 +140,74 @@ static void test_too_much(void)
 	}
 }
 
+/* @manifest is in it; NULL: none is. */
+static HvpPatch *make_patch(const char *manifest)
+{
+	g_autoptr(GBytes) bytes = synth_klp_file();
+	g_autoptr(GError) error = NULL;
+	HvpPatch *patch = hvp_patch_open_bytes(bytes, "fix.ko", NULL, &error);
+
+	g_assert_no_error(error);
+	if (manifest != NULL)
+		g_hash_table_insert(patch->modinfo, g_strdup(HVP_MANIFEST_FIELD),
+				    g_strdup(manifest));
+	return patch;
+}
+
 static void test_beside(void)
 {
 	g_autofree char *folder = g_dir_make_tmp("hvpatch-test-XXXXXX", NULL);
 	g_autofree char *module = g_build_filename(folder, "fix.ko", NULL);
 	g_autofree char *path = g_build_filename(folder, "fix.hvpatch.json", NULL);
+	g_autoptr(HvpPatch) patch = make_patch(NULL);
 	g_autoptr(HvpManifest) none = NULL, some = NULL;
 	g_autoptr(GError) error = NULL;
 	g_autofree char *large = g_strnfill(HVP_MANIFEST_MAX_BYTES + 1, ' ');
 
-	none = hvp_manifest_open_beside(module, &error);
+	none = hvp_manifest_open(patch, module, &error);
 	g_assert_no_error(error);
 	g_assert_cmpint(none->kthreads, ==, HVP_KTHREADS_ANY);
+	g_assert_true(none->place == NULL && !none->is_beside);
 	g_assert_true(g_file_set_contents(path, "{\"kthreads\":\"parked=a\"}", -1, NULL));
-	some = hvp_manifest_open_beside(module, &error);
+	some = hvp_manifest_open(patch, module, &error);
 	g_assert_no_error(error);
 	g_assert_cmpstr(some->patterns[0], ==, "a");
+	g_assert_true(some->is_beside);
 	g_assert_true(g_file_set_contents(path, "{\"kthreads\":0}", -1, NULL));
-	g_assert_null(hvp_manifest_open_beside(module, &error));
+	g_assert_null(hvp_manifest_open(patch, module, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
 	g_assert_nonnull(strstr(error->message, "fix.hvpatch.json"));
 	g_clear_error(&error);
 	g_assert_true(g_file_set_contents(path, large, -1, NULL));
-	g_assert_null(hvp_manifest_open_beside(module, &error));
+	g_assert_null(hvp_manifest_open(patch, module, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+	g_unlink(path);
+	g_rmdir(folder);
+}
+
+/* What the author has signed counts, unless the operator has put another beside it. */
+static void test_embedded(void)
+{
+	g_autofree char *folder = g_dir_make_tmp("hvpatch-test-XXXXXX", NULL);
+	g_autofree char *module = g_build_filename(folder, "fix.ko", NULL);
+	g_autofree char *path = g_build_filename(folder, "fix.hvpatch.json", NULL);
+	g_autoptr(HvpPatch) patch = make_patch("{\"kthreads\":\"refuse\",\"standing\":[\"f\"]}");
+	g_autoptr(HvpPatch) broken = make_patch("{");
+	g_autoptr(HvpManifest) own = NULL, other = NULL;
+	g_autoptr(GError) error = NULL;
+
+	own = hvp_manifest_open(patch, module, &error);
+	g_assert_no_error(error);
+	g_assert_cmpint(own->kthreads, ==, HVP_KTHREADS_REFUSE);
+	g_assert_cmpstr(own->standing[0], ==, "f");
+	g_assert_false(own->is_beside);
+	g_assert_null(hvp_manifest_open(broken, module, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+	g_assert_nonnull(strstr(error->message, "the patch's manifest"));
+	g_assert_true(g_file_set_contents(path, "{\"kthreads\":\"any\"}", -1, NULL));
+	other = hvp_manifest_open(patch, module, NULL);
+	g_assert_cmpint(other->kthreads, ==, HVP_KTHREADS_ANY);
+	g_assert_null(other->standing[0]);
 	g_unlink(path);
 	g_rmdir(folder);
 }
@@ -175,5 +221,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/manifest/malformed-REFUSED", test_malformed);
 	g_test_add_func("/manifest/too-much-REFUSED", test_too_much);
 	g_test_add_func("/manifest/beside-module-READ", test_beside);
+	g_test_add_func("/manifest/in-module-READ", test_embedded);
 	return g_test_run();
 }
