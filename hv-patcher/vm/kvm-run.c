@@ -135,9 +135,13 @@ static void find(HvpKvmRun *self, guint index, const Words *words)
 {
 	bool ours = self->armed[index] && (words->valid & WANTED) == WANTED;
 
-	if (!ours)
+	if (!ours) {
 		self->found[index] = words->valid;
+		self->known[index] = false;
+	}
 	self->states[index] = sort(self->found[index], words->dirty);
+	if (self->states[index] == HVP_KVM_RUN_STALE && self->known[index])
+		self->states[index] = HVP_KVM_RUN_SHARED;
 	self->armed[index] = ours || (self->states[index] != HVP_KVM_RUN_TAKEN &&
 				      (self->found[index] & WANTED) != WANTED);
 }
@@ -224,10 +228,10 @@ static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret
 	for (guint i = first; i < end; i++) {
 		const Stored *page = &stored[i - first];
 
-		if (self->states[i] == HVP_KVM_RUN_STALE && page->regs.rip == MARKER)
-			continue;
-		if (self->states[i] == HVP_KVM_RUN_STALE)
+		if (self->states[i] == HVP_KVM_RUN_STALE && page->regs.rip != MARKER) {
 			self->states[i] = HVP_KVM_RUN_FRESH;
+			self->known[i] = true;
+		}
 		self->settled[i] = is_settled(&page->events);
 		convert(page, &ret_registers[i]);
 	}

@@ -13,8 +13,8 @@
  *   take:    rip is the marker: nothing was left                   (threads stand)
  *   disarm:  valid = what was found
  *
- * A try that failed is followed by another arm, without a disarm in between: an exit that
- * comes after the first arm always leaves its registers.
+ * A try that failed is followed by another arm, without a disarm in between. A page that has had
+ * an exit since it was armed is not marked again: it holds those of the last one at all times.
  */
 #pragma once
 
@@ -24,13 +24,14 @@
 typedef enum {
 	HVP_KVM_RUN_STALE,  /* no exit since arming */
 	HVP_KVM_RUN_FRESH,  /* these are the registers of the last exit */
-	HVP_KVM_RUN_SHARED, /* so, provided that it has exited: the VMM asks for them itself */
+	HVP_KVM_RUN_SHARED, /* so, if it stands at an exit: the VMM, or a try before, asked for them */
 	HVP_KVM_RUN_TAKEN,  /* the VMM has registers of its own there: not to be touched */
 } HvpKvmRunState;
 
 typedef struct {
 	const HvpKvmProcess *process; /* borrowed */
 	bool armed[HVP_KVM_MAX_VCPUS];
+	bool known[HVP_KVM_MAX_VCPUS]; /* since then it has exited; the caller may clear it */
 	guint64 found[HVP_KVM_MAX_VCPUS]; /* before it was armed */
 	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
 	/*
@@ -43,12 +44,12 @@ typedef struct {
 /* Asks /dev/kvm whether registers can be left there at all. UNSUPPORTED, PERMISSION. */
 bool hvp_kvm_run_check(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Arms the pages of all vCPUs, or marks them again. VM_GONE. */
+/* Arms the pages of all vCPUs, or, of those not known, marks them again. VM_GONE. */
 bool hvp_kvm_run_arm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Tells in `states`, `settled` and @ret_registers (kernel_gs_base is not told and 0) what the
- * armed pages hold; of a STALE one `settled` and @ret_registers are as they were. VM_GONE.
+ * armed pages hold. VM_GONE.
  */
 bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -47,8 +47,6 @@ typedef struct {
 	gint64 asked_usec; /* when the last stop began */
 	bool checked; /* since the stop: no vCPU came or went */
 	Standing standing[HVP_KVM_MAX_VCPUS];
-	/* In this try or one before: registers[] is of its last exit. */
-	bool told[HVP_KVM_MAX_VCPUS];
 	HvpRegisters registers[HVP_KVM_MAX_VCPUS];
 	GError *failure;
 } HvpKvm;
@@ -200,17 +198,12 @@ static bool read_standing(HvpKvm *self, GError **error)
 	return true;
 }
 
-/*
- * Whether registers[@index] are those of the vCPU now. A thread that has not got a CPU since the
- * try before stands at the same exit as then.
- */
+/* Whether what lies in the page of vCPU @index are its registers now. */
 static bool is_told(const HvpKvm *self, guint index)
 {
 	switch (self->run.states[index]) {
 	case HVP_KVM_RUN_FRESH:
 		return true;
-	case HVP_KVM_RUN_STALE:
-		return self->told[index] && self->standing[index] == AT_INTERRUPTED;
 	case HVP_KVM_RUN_SHARED:
 		return self->standing[index] == AT_INTERRUPTED;
 	default:
@@ -223,9 +216,11 @@ static bool check_told(HvpKvm *self, GError **error)
 	gint missing = -1;
 
 	for (guint i = 0; i < self->process.count; i++) {
-		self->told[i] = is_told(self, i);
-		if (!self->told[i])
-			missing = (gint)i;
+		if (is_told(self, i))
+			continue;
+		missing = (gint)i;
+		/* Its VMM may be writing others: those of an exit that comes from now on will do. */
+		self->run.known[i] = false;
 	}
 	return missing < 0 ||
 	       hvp_error_set(error, HVP_ERROR_BUSY,
@@ -265,7 +260,6 @@ static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
 	gulong pause_usec = FIRST_PAUSE_USEC;
 	GError *local = NULL;
 
-	memset(self->told, 0, sizeof self->told);
 	while (!try_stop(self, hvp_deadline_in(STOP_USEC), &local)) {
 		if (!may_try_again(local) || hvp_deadline_passed(deadline)) {
 			(void)!hvp_kvm_run_disarm(&self->run, NULL);
