@@ -49,7 +49,7 @@ HvpErrorCode hvp_error_code_by_name(const char *name);
 /* The stable name of @error's code; "INTERNAL" for a foreign domain or NULL. */
 const char *hvp_error_name(const GError *error);
 
-/* Exit status of the command line for @error (1 to 7); see docs/exit-codes. */
+/* Exit status of the command line for @error (1 to 7); see EXIT STATUS in docs/hvpatch.1.rst. */
 int hvp_error_exit_status(const GError *error);
 
 /*
