@@ -14,8 +14,8 @@ typedef union {
 	char space[CMSG_SPACE(MAX_RECEIVED_FDS * sizeof(int))];
 } Control;
 
-ssize_t hvp_unix_send(int socket_fd, const void *bytes, gsize length_bytes, int attached_fd,
-		      int flags)
+ssize_t hvp_unix_message_send(int socket_fd, const void *bytes, gsize length_bytes, int attached_fd,
+			      int flags)
 {
 	struct iovec iovec = { (void *)bytes, length_bytes };
 	Control control = { .header = { .cmsg_level = SOL_SOCKET,
@@ -55,8 +55,8 @@ static void take_fds(struct msghdr *message, int *ret_fd)
 	}
 }
 
-ssize_t hvp_unix_receive(int socket_fd, void *ret_bytes, gsize length_bytes, int flags,
-			 int *ret_fd)
+ssize_t hvp_unix_message_receive(int socket_fd, void *ret_bytes, gsize length_bytes, int flags,
+				 int *ret_fd)
 {
 	struct iovec iovec = { ret_bytes, length_bytes };
 	Control control = { 0 };

@@ -103,7 +103,7 @@ static void end_for(HvpWorker *self, HvpWorkerOutcome outcome, const char *why)
 /* What the socket has, with a NUL behind it: the length, 0 at its end, -1 as errno says. */
 static ssize_t receive(int fd, char *buffer, int *ret_fd)
 {
-	ssize_t got = hvp_unix_receive(fd, buffer, MAX_MESSAGE_BYTES, MSG_DONTWAIT, ret_fd);
+	ssize_t got = hvp_unix_message_receive(fd, buffer, MAX_MESSAGE_BYTES, MSG_DONTWAIT, ret_fd);
 
 	if (got >= 0)
 		buffer[got] = '\0';
@@ -441,7 +441,7 @@ static bool watch(HvpWorker *self, GError **error)
 
 static bool send_message(int fd, const char *text, int attached)
 {
-	return hvp_unix_send(fd, text, strlen(text), attached, MSG_DONTWAIT) ==
+	return hvp_unix_message_send(fd, text, strlen(text), attached, MSG_DONTWAIT) ==
 	       (ssize_t)strlen(text);
 }
 

@@ -31,7 +31,7 @@ bool hvp_helper_is_lost(void)
 /* A message of exactly @length_bytes; else -1 and errno, EPROTO: of another length. 0: the end. */
 static ssize_t receive(int fd, void *ret_bytes, gsize length_bytes, int *ret_fd)
 {
-	ssize_t got = hvp_unix_receive(fd, ret_bytes, length_bytes, 0, ret_fd);
+	ssize_t got = hvp_unix_message_receive(fd, ret_bytes, length_bytes, 0, ret_fd);
 
 	if (got == 0 || got == (ssize_t)length_bytes)
 		return got;
@@ -46,7 +46,7 @@ static ssize_t receive(int fd, void *ret_bytes, gsize length_bytes, int *ret_fd)
 static bool send_message(int fd, const void *bytes, gsize length_bytes, int attached_fd,
 			 int flags)
 {
-	return hvp_unix_send(fd, bytes, length_bytes, attached_fd, flags) ==
+	return hvp_unix_message_send(fd, bytes, length_bytes, attached_fd, flags) ==
 	       (ssize_t)length_bytes;
 }
 

@@ -24,14 +24,15 @@
 typedef enum {
 	HVP_KVM_RUN_STALE,  /* no exit since arming */
 	HVP_KVM_RUN_FRESH,  /* these are the registers of the last exit */
-	HVP_KVM_RUN_SHARED, /* so, if it stands at an exit: the VMM, or a try before, asked for them */
+	HVP_KVM_RUN_SHARED, /* so, if it stands at an exit: the VMM, or a try before, asked for them
+			     */
 	HVP_KVM_RUN_TAKEN,  /* the VMM has registers of its own there: not to be touched */
 } HvpKvmRunState;
 
 typedef struct {
 	const HvpKvmProcess *process; /* borrowed */
 	bool armed[HVP_KVM_MAX_VCPUS];
-	bool known[HVP_KVM_MAX_VCPUS]; /* since then it has exited; the caller may clear it */
+	bool known[HVP_KVM_MAX_VCPUS];	  /* since then it has exited; the caller may clear it */
 	guint64 found[HVP_KVM_MAX_VCPUS]; /* before it was armed */
 	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
 	/*

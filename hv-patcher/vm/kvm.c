@@ -219,7 +219,8 @@ static bool check_told(HvpKvm *self, GError **error)
 		if (is_told(self, i))
 			continue;
 		missing = (gint)i;
-		/* Its VMM may be writing others: those of an exit that comes from now on will do. */
+		/* Its VMM may be writing others: those of an exit that comes from now on will do.
+		 */
 		self->run.known[i] = false;
 	}
 	return missing < 0 ||

@@ -156,7 +156,7 @@ bool hvp_qmp_server_receive(HvpQmpServer *self, GError **error)
 {
 	guint8 chunk[RECEIVE_BYTES];
 	int fd;
-	ssize_t got = hvp_unix_receive(self->fd, chunk, sizeof chunk, MSG_DONTWAIT, &fd);
+	ssize_t got = hvp_unix_message_receive(self->fd, chunk, sizeof chunk, MSG_DONTWAIT, &fd);
 
 	if (got == 0 || (got < 0 && errno != EAGAIN))
 		return set_gone(error);

@@ -208,9 +208,9 @@ static bool send_all(HvpQmp *self, const char *text, int fd, HvpDeadline deadlin
 
 	while (sent_bytes < length_bytes) {
 		/* The first byte carries it. */
-		ssize_t sent =
-			hvp_unix_send(self->fd, text + sent_bytes, length_bytes - sent_bytes,
-				      sent_bytes == 0 ? fd : -1, MSG_DONTWAIT);
+		ssize_t sent = hvp_unix_message_send(self->fd, text + sent_bytes,
+						     length_bytes - sent_bytes,
+						     sent_bytes == 0 ? fd : -1, MSG_DONTWAIT);
 
 		if (sent >= 0) {
 			sent_bytes += (gsize)sent;

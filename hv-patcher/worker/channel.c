@@ -56,8 +56,8 @@ int hvp_channel_get_fd(const HvpChannel *self)
  */
 static ssize_t receive(HvpChannel *self, char *buffer, int *ret_fd)
 {
-	ssize_t got =
-		hvp_unix_receive(self->fd, buffer, HVP_CHANNEL_MAX_BYTES, MSG_DONTWAIT, ret_fd);
+	ssize_t got = hvp_unix_message_receive(self->fd, buffer, HVP_CHANNEL_MAX_BYTES,
+					       MSG_DONTWAIT, ret_fd);
 
 	if (got >= 0)
 		buffer[got] = 0;
@@ -140,7 +140,7 @@ bool hvp_channel_is_cancelled(HvpChannel *self)
 
 static bool send_text(HvpChannel *self, const char *text, int fd, HvpDeadline deadline)
 {
-	while (hvp_unix_send(self->fd, text, strlen(text), fd, MSG_DONTWAIT) < 0)
+	while (hvp_unix_message_send(self->fd, text, strlen(text), fd, MSG_DONTWAIT) < 0)
 		if (errno != EAGAIN || !wait_for(self, POLLOUT, deadline))
 			return false;
 	return true;

@@ -35,7 +35,7 @@ typedef enum { INSIDE, OUTSIDE } Where;
 typedef struct {
 	gint where[VCPUS]; /* to be */
 	gint is[VCPUS];
-	gint kick; /* the second vCPU, again and again */
+	gint kick;     /* the second vCPU, again and again */
 	guint64 valid; /* what the VMM asks for itself */
 	guint64 dirty; /* left by one that is outside */
 	struct kvm_run *runs[VCPUS];
