@@ -61,6 +61,8 @@ bool hvp_vcpus_stop(HvpVcpus *self, GError **error)
 	    !check_stop(self, &stop, error))
 		return false;
 	self->asked_usec = stop.asked_usec;
+	/* One may have been unplugged. */
+	self->count = hvp_backend_get_vcpu_count(self->backend);
 	/* Those of a VM that its owner has paused could not have been stopped. */
 	if (hvp_backend_runs_when_let_go(self->backend))
 		self->owner_paused = false;

@@ -88,6 +88,7 @@ bool hvp_backend_runs_when_let_go(const HvpBackend *self);
 /* Whether nothing will work any more. */
 bool hvp_backend_has_failed(const HvpBackend *self);
 
+/* As of the last stop. */
 guint hvp_backend_get_vcpu_count(const HvpBackend *self);
 
 /*

@@ -20,9 +20,13 @@
 #define GUEST_MEMORY_NAME "anon_inode:[kvm-gmem]"
 
 #define LIST_BYTES 4096
+/* A line of maps that is longer than this is no vCPU's. */
+#define MAPS_BYTES 8192
 /* A process may have a million descriptors; a VMM has some hundreds. */
 #define MAX_DESCRIPTORS 65536
 #define RUN_PAGE_BYTES 4096
+/* A vCPU is mapped by who has made it, right behind that. */
+#define MAP_USEC 20000
 /* All signals but SIGKILL and SIGSTOP. */
 #define ALL_BLOCKED 0xfffffffffffbfeffULL
 
@@ -50,7 +54,7 @@ static bool parse_vcpu(const char *link, guint32 *ret_id)
 
 static gint find_descriptor(const HvpKvmProcess *self, int fd)
 {
-	for (guint i = 0; i < self->count; i++)
+	for (guint i = 0; i < self->count + self->parked; i++)
 		if (self->vcpus[i].fd == fd)
 			return (gint)i;
 	return -1;
@@ -163,43 +167,120 @@ static bool list_vcpus(HvpKvmProcess *self, GError **error)
 	return true;
 }
 
-/* Takes the address of a line that maps the first page of a vCPU. */
-static void take_mapping(HvpKvmProcess *self, const char *line)
+/* Whether @line maps the first page of a vCPU. */
+static bool parse_mapping(const char *line, guint32 *ret_id, HvpHva *ret_hva)
 {
 	unsigned long long start, end, offset_bytes;
 	const char *name = strstr(line, VCPU_NAME);
-	guint32 id;
 
-	if (name == NULL || !parse_vcpu(name, &id) ||
+	if (name == NULL || !parse_vcpu(name, ret_id) ||
 	    sscanf(line, "%llx-%llx %*4s %llx", &start, &end, &offset_bytes) != 3 ||
 	    offset_bytes != 0 || end - start < RUN_PAGE_BYTES)
+		return false;
+	*ret_hva = hvp_hva(start);
+	return true;
+}
+
+/* Calls @visit for each line in @text; returns how many bytes of it were whole lines. */
+static gsize each_line(char *text, gsize length_bytes, void (*visit)(const char *line, void *data),
+		       void *data)
+{
+	gsize done = 0;
+	char *end;
+
+	while ((end = memchr(text + done, '\n', length_bytes - done)) != NULL) {
+		*end = '\0';
+		visit(text + done, data);
+		done = (gsize)(end - text) + 1;
+	}
+	return done;
+}
+
+/* Calls @visit for each line of the process's maps. Allocates nothing. */
+static bool each_mapping(const HvpKvmProcess *self, void (*visit)(const char *line, void *data),
+			 void *data, GError **error)
+{
+	char path[64], text[MAPS_BYTES];
+	gsize kept = 0;
+	ssize_t got;
+	int fd;
+
+	g_snprintf(path, sizeof path, "/proc/%d/maps", (int)self->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return hvp_access_explain(self->pid, errno, "reading the mappings of", error);
+	while ((got = read(fd, text + kept, sizeof text - kept)) > 0) {
+		gsize length_bytes = kept + (gsize)got;
+		gsize done = each_line(text, length_bytes, visit, data);
+
+		/* One that fills it all is too long; its end is no line that anybody takes. */
+		kept = length_bytes - done < sizeof text ? length_bytes - done : 0;
+		memmove(text, text + done, kept);
+	}
+	close(fd);
+	return got == 0 || hvp_access_explain(self->pid, errno, "reading the mappings of", error);
+}
+
+static void take_mapping(const char *line, void *data)
+{
+	HvpKvmProcess *self = data;
+	guint32 id;
+	HvpHva hva;
+
+	if (!parse_mapping(line, &id, &hva))
 		return;
 	for (guint i = 0; i < self->count; i++)
 		if (self->vcpus[i].id == id)
-			self->vcpus[i].run = hvp_hva(start);
+			self->vcpus[i].run = hva;
+}
+
+static void count_mapping(const char *line, void *data)
+{
+	guint32 id;
+	HvpHva hva;
+
+	*(guint *)data += parse_mapping(line, &id, &hva);
+}
+
+static guint count_mapped(const HvpKvmProcess *self)
+{
+	guint mapped = 0;
+
+	for (guint i = 0; i < self->count; i++)
+		mapped += self->vcpus[i].run.value != 0;
+	return mapped;
+}
+
+/* Those that are not mapped go behind the others, which stay in their order. */
+static void park(HvpKvmProcess *self)
+{
+	guint mapped = 0;
+
+	for (guint i = 0; i < self->count; i++) {
+		HvpKvmVcpu vcpu = self->vcpus[i];
+
+		if (vcpu.run.value == 0)
+			continue;
+		memmove(&self->vcpus[mapped + 1], &self->vcpus[mapped], (i - mapped) * sizeof vcpu);
+		self->vcpus[mapped++] = vcpu;
+	}
+	self->parked = self->count - mapped;
+	self->count = mapped;
 }
 
 static bool find_run_pages(HvpKvmProcess *self, GError **error)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)self->pid);
-	FILE *file = fopen(path, "re");
-	size_t line_size = 0;
-	char *line = NULL;
-
-	if (file == NULL)
-		return hvp_access_explain(self->pid, errno, "reading the mappings of", error);
-	while (getline(&line, &line_size, file) > 0) {
-		line[strcspn(line, "\n")] = '\0';
-		take_mapping(self, line);
+	if (!each_mapping(self, take_mapping, self, error))
+		return false;
+	if (count_mapped(self) < self->count) {
+		g_usleep(MAP_USEC);
+		if (!each_mapping(self, take_mapping, self, error))
+			return false;
 	}
-	free(line);
-	fclose(file);
-	for (guint i = 0; i < self->count; i++)
-		if (self->vcpus[i].run.value == 0)
-			return hvp_error_set(error, HVP_ERROR_BUSY,
-					     "vCPU %u of process %d is not mapped (yet)",
-					     self->vcpus[i].id, (int)self->pid);
-	return true;
+	park(self);
+	return self->count > 0 ||
+	       hvp_error_set(error, HVP_ERROR_BUSY, "no vCPU of process %d is mapped (yet)",
+			     (int)self->pid);
 }
 
 bool hvp_kvm_process_open(HvpKvmProcess *self, pid_t pid, GError **error)
@@ -221,14 +302,54 @@ void hvp_kvm_process_close(HvpKvmProcess *self)
 	self->fd_folder = -1;
 }
 
+bool hvp_kvm_process_has_memory(const HvpKvmProcess *self)
+{
+	char path[64], byte;
+	ssize_t got;
+	int fd;
+
+	g_snprintf(path, sizeof path, "/proc/%d/maps", (int)self->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	got = read(fd, &byte, 1);
+	close(fd);
+	return got == 1;
+}
+
+bool hvp_kvm_process_lost_thread(const HvpKvmProcess *self)
+{
+	for (guint i = 0; i < self->count; i++) {
+		char path[64];
+
+		g_snprintf(path, sizeof path, "/proc/%d/task/%d", (int)self->pid,
+			   (int)self->vcpus[i].thread_id);
+		if (access(path, F_OK) != 0)
+			return true;
+	}
+	return false;
+}
+
 bool hvp_kvm_process_check(const HvpKvmProcess *self, GError **error)
 {
 	Count count = { .process = self };
 
-	if (!each_descriptor(self, count_descriptor, &count, error))
+	guint mapped = 0;
+
+	if (!each_descriptor(self, count_descriptor, &count, error) ||
+	    (self->parked > 0 && !each_mapping(self, count_mapping, &mapped, error)))
 		return false;
-	return (count.vcpus == self->count && !count.unknown) ||
+	return (count.vcpus == self->count + self->parked && !count.unknown &&
+		(self->parked == 0 || mapped == self->count)) ||
 	       hvp_error_set(error, HVP_ERROR_BUSY, "a vCPU came or went");
+}
+
+/* Nobody runs one that is parked: it came back, and is none of those that we know. */
+static gint find_running(const HvpKvmProcess *self, int fd)
+{
+	gint index = find_descriptor(self, fd);
+
+	return index < (gint)self->count ? index : -1;
 }
 
 gint hvp_kvm_process_find_run(const HvpKvmProcess *self, const struct user_regs_struct *registers)
@@ -237,7 +358,7 @@ gint hvp_kvm_process_find_run(const HvpKvmProcess *self, const struct user_regs_
 	if (registers->rip == 0 || registers->orig_rax != SYS_ioctl ||
 	    (guint32)registers->rsi != KVM_RUN)
 		return -1;
-	return find_descriptor(self, (int)registers->rdi);
+	return find_running(self, (int)registers->rdi);
 }
 
 /*
@@ -276,6 +397,6 @@ bool hvp_kvm_process_ask_thread(const HvpKvmProcess *self, pid_t thread_id, gint
 	if (sscanf(text, "%ld %llx %llx %*x %*x %*x %*x %*x %llx", &number, &fd, &request, &ip) ==
 		    4 &&
 	    number == SYS_ioctl && (guint32)request == KVM_RUN && ip != 0)
-		*ret_index = find_descriptor(self, (int)fd);
+		*ret_index = find_running(self, (int)fd);
 	return true;
 }

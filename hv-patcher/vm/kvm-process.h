@@ -2,7 +2,9 @@
 /*
  * What a process that holds KVM vCPUs shows of them in /proc, whatever program it is: its
  * descriptors "kvm-vcpu:N" (N is the APIC id), where each one's shared page (struct kvm_run,
- * file offset 0; the dirty ring lies further on) is mapped, which thread runs which.
+ * file offset 0; the dirty ring lies further on) is mapped, which thread runs which. QEMU keeps
+ * the descriptor of a vCPU that was unplugged, without the page, and takes it again for the next
+ * one that is plugged in.
  *
  *   /proc/PID/fd/F -> anon_inode:kvm-vcpu:N
  *   /proc/PID/maps:  start-end rw-s 00000000 ... anon_inode:kvm-vcpu:N
@@ -29,6 +31,7 @@ typedef struct {
 	pid_t pid;
 	int fd_folder; /* /proc/PID/fd */
 	guint count;
+	guint parked; /* behind those: mapped by nobody, so that nobody runs them */
 	HvpKvmVcpu vcpus[HVP_KVM_MAX_VCPUS]; /* ascending by id */
 } HvpKvmProcess;
 
@@ -38,6 +41,12 @@ typedef struct {
  */
 bool hvp_kvm_process_open(HvpKvmProcess *self, pid_t pid, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void hvp_kvm_process_close(HvpKvmProcess *self);
+
+/* Whether the process still has memory: the first thing that goes when it ends. */
+bool hvp_kvm_process_has_memory(const HvpKvmProcess *self);
+
+/* Whether a thread that runs a vCPU has ended. */
+bool hvp_kvm_process_lost_thread(const HvpKvmProcess *self);
 
 /*
  * Lists the descriptors again: BUSY where a vCPU came or went. Does not allocate, may be called

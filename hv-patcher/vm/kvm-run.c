@@ -92,10 +92,11 @@ static bool flush(Batch *self, GError **error)
 	self->length_bytes = 0;
 	if (ok)
 		return true;
-	/* While a process ends, its memory goes first. */
 	if (failure == EFAULT || failure == ESRCH)
-		return hvp_error_set(error, HVP_ERROR_VM_GONE,
-				     "the vCPUs of process %d are not mapped any more", (int)pid);
+		return hvp_error_set(error,
+				     hvp_kvm_process_has_memory(self->process) ? HVP_ERROR_BUSY
+									       : HVP_ERROR_VM_GONE,
+				     "a vCPU of process %d is not mapped any more", (int)pid);
 	return hvp_access_explain(pid, failure, "accessing the vCPUs of", error);
 }
 
@@ -248,26 +249,43 @@ bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers, GError **err
 	return true;
 }
 
-static bool disarm_some(HvpKvmRun *self, guint first, guint end, GError **error)
+static bool disarm_some(const HvpKvmRun *self, guint first, guint end, GError **error)
 {
 	Batch *batch = batch_new(self, WRITE);
 
-	for (guint i = first; i < end; i++) {
+	for (guint i = first; i < end; i++)
 		if (self->armed[i])
-			add(batch, i, WORDS_OFFSET, &self->found[i], sizeof self->found[i]);
-		self->armed[i] = false;
-	}
+			add(batch, i, WORDS_OFFSET, (void *)&self->found[i], sizeof self->found[i]);
 	return batch->count == 0 || flush(batch, error);
+}
+
+/* Each by itself: of one that is not mapped any more nobody reads it either. */
+static bool disarm_each(const HvpKvmRun *self, guint first, guint end, GError **error)
+{
+	for (guint i = first; i < end; i++) {
+		g_autoptr(GError) reason = NULL;
+
+		if (!disarm_some(self, i, i + 1, &reason) &&
+		    !g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY)) {
+			g_propagate_error(error, g_steal_pointer(&reason));
+			return false;
+		}
+	}
+	return true;
 }
 
 bool hvp_kvm_run_disarm(HvpKvmRun *self, GError **error)
 {
 	guint count = self->process->count;
+	bool ok = true;
 
-	for (guint i = 0; i < count; i += BATCH_VCPUS)
-		if (!disarm_some(self, i, MIN(i + BATCH_VCPUS, count), error))
-			return false;
-	return true;
+	for (guint i = 0; ok && i < count; i += BATCH_VCPUS) {
+		guint end = MIN(i + BATCH_VCPUS, count);
+
+		ok = disarm_some(self, i, end, NULL) || disarm_each(self, i, end, error);
+	}
+	memset(self->armed, 0, sizeof self->armed);
+	return ok;
 }
 
 static struct kvm_regs convert_back(const HvpRegisters *from)

@@ -45,12 +45,15 @@ typedef struct {
 /* Asks /dev/kvm whether registers can be left there at all. UNSUPPORTED, PERMISSION. */
 bool hvp_kvm_run_check(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Arms the pages of all vCPUs, or, of those not known, marks them again. VM_GONE. */
+/*
+ * Arms the pages of all vCPUs, or, of those not known, marks them again. VM_GONE; BUSY: one is
+ * not mapped any more.
+ */
 bool hvp_kvm_run_arm(HvpKvmRun *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Tells in `states`, `settled` and @ret_registers (kernel_gs_base is not told and 0) what the
- * armed pages hold. VM_GONE.
+ * armed pages hold. VM_GONE, BUSY likewise.
  */
 bool hvp_kvm_run_take(HvpKvmRun *self, HvpRegisters *ret_registers,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;

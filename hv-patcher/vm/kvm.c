@@ -44,6 +44,7 @@ typedef struct {
 	int child_fd; /* SIGCHLD */
 	int wakeups_fd;
 	bool stopped;
+	bool listed;	   /* vCPUs and threads, as far as nobody has come or gone since */
 	gint64 asked_usec; /* when the last stop began */
 	bool checked; /* since the stop: no vCPU came or went */
 	Standing standing[HVP_KVM_MAX_VCPUS];
@@ -177,6 +178,18 @@ static bool find_threads(HvpKvm *self, HvpDeadline deadline, GError **error)
 	return true;
 }
 
+/* A vCPU was unplugged. */
+static bool list_again(HvpKvm *self, HvpDeadline deadline, GError **error)
+{
+	pid_t pid = self->process.pid;
+
+	(void)!hvp_kvm_run_disarm(&self->run, NULL);
+	hvp_kvm_process_close(&self->process);
+	self->listed = hvp_kvm_process_open(&self->process, pid, error) &&
+		       find_threads(self, deadline, error);
+	return self->listed;
+}
+
 /* --- stopping --- */
 
 static bool read_standing(HvpKvm *self, GError **error)
@@ -234,6 +247,8 @@ static bool try_stop(HvpKvm *self, HvpDeadline deadline, GError **error)
 {
 	bool told;
 
+	if (!self->listed && !list_again(self, deadline, error))
+		return false;
 	if (!hvp_threads_seize(&self->threads, error))
 		return false;
 	if (!hvp_kvm_run_arm(&self->run, error)) {
@@ -267,6 +282,7 @@ static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
 			g_propagate_error(error, local);
 			return false;
 		}
+		self->listed = !hvp_kvm_process_lost_thread(&self->process);
 		g_clear_error(&local);
 		g_usleep(pause_usec);
 		pause_usec = MIN(2 * pause_usec, LAST_PAUSE_USEC);
@@ -532,7 +548,8 @@ static bool set_up(HvpKvm *self, const HvpKvmPlace *place, HvpDeadline deadline,
 	self->spaces[1] = hvp_address_space_new(self->memory, 0, CR4_LA57);
 	self->run.process = &self->process;
 	self->threads.pid = place->pid;
-	return find_threads(self, deadline, error);
+	self->listed = find_threads(self, deadline, error);
+	return self->listed;
 }
 
 HvpBackend *hvp_kvm_attach(const HvpKvmPlace *place, HvpDeadline deadline, GError **error)

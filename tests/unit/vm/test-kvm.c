@@ -20,25 +20,28 @@
 #include "vm/kvm.h"
 
 #define VCPUS 2
+/* One more, which may be there and run by nobody. */
+#define MAX_VCPUS 3
 #define MEMORY_BYTES 0x10000
 #define CODE 0x1000
 #define COUNTERS 0x2000
 /* 1: incl %eax; movl %eax, COUNTERS; jmp 1b, for the first vCPU; 16 bytes on, for the other. */
-static const guint8 code[VCPUS][16] = {
+static const guint8 code[MAX_VCPUS][16] = {
 	{ 0x66, 0x40, 0x66, 0xa3, 0x00, 0x20, 0xeb, 0xf8 },
 	{ 0x66, 0x40, 0x66, 0xa3, 0x04, 0x20, 0xeb, 0xf8 },
+	{ 0x66, 0x40, 0x66, 0xa3, 0x08, 0x20, 0xeb, 0xf8 },
 };
 
-typedef enum { INSIDE, OUTSIDE } Where;
+typedef enum { INSIDE, OUTSIDE, UNPLUGGED } Where;
 
 /* What the VMM and the test tell each other. */
 typedef struct {
-	gint where[VCPUS]; /* to be */
-	gint is[VCPUS];
+	gint where[MAX_VCPUS]; /* to be */
+	gint is[MAX_VCPUS];
 	gint kick;     /* the second vCPU, again and again */
 	guint64 valid; /* what the VMM asks for itself */
 	guint64 dirty; /* left by one that is outside */
-	struct kvm_run *runs[VCPUS];
+	struct kvm_run *runs[MAX_VCPUS];
 } Board;
 
 typedef struct {
@@ -64,6 +67,8 @@ static void run_vcpu(guint index, int vcpu_fd)
 			_exit(2);
 		if (g_atomic_int_get(&board->where[index]) == INSIDE)
 			continue;
+		if (g_atomic_int_get(&board->where[index]) == UNPLUGGED)
+			return;
 		run->kvm_dirty_regs = board->dirty;
 		g_atomic_int_set(&board->is[index], OUTSIDE);
 		while (g_atomic_int_get(&board->where[index]) == OUTSIDE)
@@ -78,23 +83,28 @@ typedef struct {
 	int vm_fd, run_bytes;
 } Vcpu;
 
+/* As QEMU has it: the descriptor of one that was unplugged stays, and is mapped when it is needed.
+ */
 static void *vcpu_thread(void *data)
 {
 	const Vcpu *self = data;
 	struct kvm_regs regs = { .rip = CODE + 16 * self->index, .rflags = 2 };
+	struct kvm_run *run;
 	struct kvm_sregs sregs;
 	int fd = ioctl(self->vm_fd, KVM_CREATE_VCPU, self->index);
 
-	vmm->board->runs[self->index] = mmap(NULL, self->run_bytes, PROT_READ | PROT_WRITE,
-					     MAP_SHARED, fd, 0);
-	if (fd < 0 || vmm->board->runs[self->index] == MAP_FAILED ||
-	    ioctl(fd, KVM_GET_SREGS, &sregs) != 0)
+	while (g_atomic_int_get(&vmm->board->where[self->index]) == UNPLUGGED)
+		usleep(1000);
+	run = mmap(NULL, self->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	vmm->board->runs[self->index] = run;
+	if (fd < 0 || run == MAP_FAILED || ioctl(fd, KVM_GET_SREGS, &sregs) != 0)
 		_exit(3);
 	sregs.cs.base = 0;
 	sregs.cs.selector = 0;
 	if (ioctl(fd, KVM_SET_SREGS, &sregs) != 0 || ioctl(fd, KVM_SET_REGS, &regs) != 0)
 		_exit(4);
 	run_vcpu(self->index, fd);
+	munmap(run, self->run_bytes);
 	return NULL;
 }
 
@@ -103,15 +113,15 @@ static void on_kick(int number)
 	(void)number;
 }
 
-static void be_vmm(Fixture *self, guint machines)
+static void be_vmm(Fixture *self, guint machines, guint vcpu_count)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct kvm_userspace_memory_region region = {
 		.memory_size = MEMORY_BYTES,
 		.userspace_addr = (guintptr)self->memory,
 	};
-	pthread_t threads[VCPUS];
-	Vcpu vcpus[VCPUS];
+	pthread_t threads[MAX_VCPUS];
+	Vcpu vcpus[MAX_VCPUS];
 	int vm_fd = -1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -122,7 +132,7 @@ static void be_vmm(Fixture *self, guint machines)
 		vm_fd = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm_fd < 0 || ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region) != 0)
 		_exit(5);
-	for (guint i = 0; i < VCPUS; i++) {
+	for (guint i = 0; i < vcpu_count; i++) {
 		vcpus[i] = (Vcpu){ i, vm_fd, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0) };
 		if (pthread_create(&threads[i], NULL, vcpu_thread, &vcpus[i]) != 0)
 			_exit(6);
@@ -185,18 +195,19 @@ static void *share(gsize length_bytes)
 	return at;
 }
 
-static void start(Fixture *self, guint64 valid, guint machines)
+static void start(Fixture *self, guint64 valid, guint machines, guint vcpu_count)
 {
 	self->board = share(sizeof *self->board);
 	self->memory = share(MEMORY_BYTES);
 	self->board->valid = valid;
+	self->board->where[VCPUS] = UNPLUGGED;
 	memcpy(self->memory + CODE, code, sizeof code);
 	self->range = (HvpRamRange){ hvp_gpa(0), hvp_gpa(MEMORY_BYTES),
 				     hvp_hva((guintptr)self->memory) };
 	self->pid = fork();
 	g_assert_cmpint(self->pid, >=, 0);
 	if (self->pid == 0)
-		be_vmm(self, machines);
+		be_vmm(self, machines, vcpu_count);
 	for (guint i = 0; i < VCPUS; i++)
 		wait_until(count_of(self, i) != 0);
 }
@@ -213,7 +224,7 @@ static void start_attached(Fixture *self, guint64 valid)
 {
 	g_autoptr(GError) error = NULL;
 
-	start(self, valid, 1);
+	start(self, valid, 1, VCPUS);
 	self->backend = attach(self, &error);
 	g_assert_no_error(error);
 	g_assert_cmpuint(hvp_backend_get_vcpu_count(self->backend), ==, VCPUS);
@@ -405,6 +416,61 @@ static void test_kicked(void)
 	end(&self);
 }
 
+/* One of the descriptors is of a vCPU that is run by nobody, until it is plugged in again. */
+static void test_parked(void)
+{
+	g_autoptr(GError) error = NULL;
+	Fixture self = { 0 };
+	guint32 nothing = 0;
+
+	if (!has_kvm())
+		return;
+	start(&self, 0, 1, MAX_VCPUS);
+	self.backend = attach(&self, &error);
+	g_assert_no_error(error);
+	stop(&self);
+	g_assert_cmpuint(hvp_backend_get_vcpu_count(self.backend), ==, VCPUS);
+	assert_stands(&self);
+	g_assert_true(hvp_backend_write_physical(self.backend, hvp_gpa(COUNTERS + 0x100), &nothing,
+						 sizeof nothing, &error));
+	resume(&self);
+	g_atomic_int_set(&self.board->where[VCPUS], INSIDE);
+	wait_until(count_of(&self, VCPUS) != 0);
+	stop(&self);
+	g_assert_false(hvp_backend_write_physical(self.backend, hvp_gpa(COUNTERS + 0x100), &nothing,
+						  sizeof nothing, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_BUSY);
+	resume(&self);
+	end(&self);
+}
+
+static void test_unplugged(void)
+{
+	g_autoptr(GError) error = NULL;
+	Fixture self = { 0 };
+	guint32 before, nothing = 0;
+
+	if (!has_kvm())
+		return;
+	start_attached(&self, 0);
+	g_atomic_int_set(&self.board->where[1], UNPLUGGED);
+	for (guint round = 0; round < 20; round++) {
+		stop(&self);
+		resume(&self);
+	}
+	stop(&self);
+	g_assert_cmpuint(hvp_backend_get_vcpu_count(self.backend), ==, 1);
+	before = count_of(&self, 0);
+	g_assert_true(hvp_backend_write_physical(self.backend, hvp_gpa(COUNTERS + 0x100), &nothing,
+						 sizeof nothing, &error));
+	g_usleep(2000);
+	g_assert_cmpuint(count_of(&self, 0), ==, before);
+	resume(&self);
+	wait_until(count_of(&self, 0) != before);
+	g_assert_cmphex(read_valid(&self, 0), ==, 0);
+	end(&self);
+}
+
 /* Registers of the VMM's own, not yet in the vCPU, are not taken for its, nor overwritten. */
 static void test_dirty(void)
 {
@@ -433,7 +499,7 @@ static void test_two_machines(void)
 
 	if (!has_kvm())
 		return;
-	start(&self, 0, 2);
+	start(&self, 0, 2, VCPUS);
 	g_assert_null(attach(&self, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_UNSUPPORTED);
 	assert_advances(&self);
@@ -448,6 +514,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/vm/kvm/vcpu-outside-of-kvm-BUSY", test_outside);
 	g_test_add_func("/vm/kvm/vcpu-comes-back-STOPPED", test_comes_back);
 	g_test_add_func("/vm/kvm/kicked-while-tried-STOPPED", test_kicked);
+	g_test_add_func("/vm/kvm/parked-then-plugged-BUSY", test_parked);
+	g_test_add_func("/vm/kvm/unplugged-STOPPED", test_unplugged);
 	g_test_add_func("/vm/kvm/registers-of-the-vmm-BUSY", test_dirty);
 	g_test_add_func("/vm/kvm/two-machines-UNSUPPORTED", test_two_machines);
 	return g_test_run();
