@@ -116,8 +116,9 @@ static Outcome judge_and_write(Attempt *attempt, const HvpKeeperStop *stop, GErr
 		return OUTCOME_FAILED;
 	started = g_get_monotonic_time();
 	if (!hvp_keeper_write(job->keeper, (const HvpKeeperWrite *)(void *)attempt->writes->data,
-			      attempt->writes->len, error) ||
-	    !hvp_keeper_commit(job->keeper, error))
+			      attempt->writes->len, &reason))
+		return sort_error(attempt, reason, error);
+	if (!hvp_keeper_commit(job->keeper, error))
 		return OUTCOME_FAILED;
 	times->switch_usec = since(started);
 	return OUTCOME_DONE;

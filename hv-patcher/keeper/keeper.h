@@ -263,9 +263,9 @@ bool hvp_keeper_write_data(HvpKeeper *self, HvpGpa gpa, const void *bytes, gsize
 
 /*
  * While stopped: checks that every place holds its old bytes (else CONFLICT and
- * nothing is written, session usable), journals the list, writes all new bytes. On a
- * failure in between all are undone (UNDONE). The writes stay uncommitted, and are
- * undone when the tool dies, until hvp_keeper_commit.
+ * nothing is written, session usable; BUSY likewise: one cannot be looked at now), journals the
+ * list, writes all new bytes. On a failure in between all are undone (UNDONE). The writes stay
+ * uncommitted, and are undone when the tool dies, until hvp_keeper_commit.
  */
 bool hvp_keeper_write(HvpKeeper *self, const HvpKeeperWrite *writes, gsize count,
 		      GError **error) G_GNUC_WARN_UNUSED_RESULT;

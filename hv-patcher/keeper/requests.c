@@ -265,7 +265,8 @@ static bool is_refusal(const HvpSession *self, const GError *error)
 	if (hvp_backend_has_failed(self->vcpus.backend))
 		return false;
 	if (type == HVP_WIRE_WRITE && error->code != HVP_ERROR_INVALID_ARGUMENT)
-		return error->code == HVP_ERROR_CONFLICT && self->sites.foreign;
+		return (error->code == HVP_ERROR_CONFLICT && self->sites.foreign) ||
+		       (error->code == HVP_ERROR_BUSY && self->sites.cold);
 	return type != HVP_WIRE_ADOPT &&
 	       (error->code == HVP_ERROR_INVALID_ARGUMENT || error->code == HVP_ERROR_BUSY);
 }

@@ -89,18 +89,30 @@ static bool write_new(HvpSites *self, HvpBackend *backend, gsize start, GError *
 	return true;
 }
 
+/* Nothing is written yet; a page that the host has not at hand will be there the next time. */
+static void refuse_cold(HvpSites *self, GError **error)
+{
+	self->cold = error != NULL && g_error_matches(*error, HVP_ERROR, HVP_ERROR_FAULT);
+	if (self->cold)
+		(*error)->code = HVP_ERROR_BUSY;
+}
+
 bool hvp_sites_write(HvpSites *self, HvpBackend *backend, const HvpKeeperWrite *writes, gsize count,
 		     GError **error)
 {
 	gsize start = self->count;
 	gint64 at = hvp_journal_get_size(self->journal_fd);
 
-	self->foreign = false;
+	self->foreign = self->cold = false;
 	if (!append(self, writes, count, error))
 		return false;
-	if (!verify_old(self, backend, start, error) ||
-	    !hvp_journal_append(self->journal_fd, HVP_JOURNAL_WRITE, writes,
-				count * sizeof *writes, error)) {
+	if (!verify_old(self, backend, start, error)) {
+		refuse_cold(self, error);
+		self->count = start;
+		return false;
+	}
+	if (!hvp_journal_append(self->journal_fd, HVP_JOURNAL_WRITE, writes, count * sizeof *writes,
+				error)) {
 		self->count = start;
 		return false;
 	}
@@ -134,17 +146,23 @@ bool hvp_sites_undo(HvpSites *self, HvpBackend *backend, GError **error)
 {
 	bool foreign = false;
 	gsize last_foreign = 0;
+	GError *failure = NULL;
 
 	if (self->count == 0)
 		return true;
+	/* All that can be: the guest may run before those that cannot are tried again. */
 	for (gsize i = self->count; i-- > 0;) {
 		bool this_foreign = false;
 
-		if (!undo_one(backend, &self->writes[i], &this_foreign, error))
-			return false;
+		(void)!undo_one(backend, &self->writes[i], &this_foreign,
+				failure == NULL ? &failure : NULL);
 		if (this_foreign)
 			last_foreign = i;
 		foreign |= this_foreign;
+	}
+	if (failure != NULL) {
+		g_propagate_error(error, failure);
+		return false;
 	}
 	self->count = 0;
 	if (foreign)

@@ -15,18 +15,20 @@ typedef struct {
 	gsize count;
 	gint64 journal_at; /* where the first one's record stands, or -1 */
 	bool foreign; /* write found other bytes than the old ones, and wrote nothing */
+	bool cold;    /* write could not look at the old ones, and wrote nothing */
 } HvpSites;
 
 /*
- * hvp_keeper_write. INVALID_ARGUMENT, or CONFLICT with `foreign` set: nothing was
- * written. After any other error some may be written: undo.
+ * hvp_keeper_write. INVALID_ARGUMENT, CONFLICT with `foreign` set or BUSY with `cold` set: nothing
+ * was written. After any other error some may be written: undo.
  */
 bool hvp_sites_write(HvpSites *self, HvpBackend *backend, const HvpKeeperWrite *writes,
 		     gsize count, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Puts the old bytes back, last first, and reads them back. INCONSISTENT: some place
- * holds neither old nor new bytes (it is left alone, all others are undone).
+ * holds neither old nor new bytes (it is left alone, all others are undone). After any other error
+ * those that could be are undone, and all may be tried again.
  */
 bool hvp_sites_undo(HvpSites *self, HvpBackend *backend,
 		    GError **error) G_GNUC_WARN_UNUSED_RESULT;

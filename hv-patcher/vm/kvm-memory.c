@@ -6,16 +6,25 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "vm/access.h"
 
 #define PAGEMAP_CHUNK_PAGES 64
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT(entry) (((entry) >> 63) != 0)
+#define PAGEMAP_SWAPPED(entry) (((entry) >> 62 & 1) != 0)
+/* The kernel moves a page, or 2 MiB of them, in less; in all, while the vCPUs stand. */
+#define PATIENCE_USEC 10000
+#define LOOK_AGAIN_USEC 20
+#define MAX_COLD 64
 
 typedef struct {
 	HvpPhysical physical;
 	pid_t pid;
 	int pagemap_fd;
+	HvpDeadline patience; /* for pages that are being moved */
+	guint cold_count;
+	HvpHva cold[MAX_COLD]; /* pages that were not there */
 	gsize count;
 	HvpRamRange ranges[];
 } HvpKvmMemory;
@@ -35,7 +44,32 @@ static bool locate(const HvpKvmMemory *self, HvpGpa gpa, gsize *length_bytes, Hv
 	return false;
 }
 
-static bool is_present(const HvpKvmMemory *self, HvpHva hva, gsize length_bytes)
+static void note_cold(HvpKvmMemory *self, guint64 page)
+{
+	if (self->cold_count < MAX_COLD)
+		self->cold[self->cold_count++] = hvp_hva(page * HVP_PAGE_SIZE);
+}
+
+/*
+ * A page that the host moves to another place looks as if it were swapped out, for some
+ * microseconds; it is waited for. Others are noted.
+ */
+static bool wait_for_page(HvpKvmMemory *self, guint64 page, guint64 entry)
+{
+	while (!PAGEMAP_PRESENT(entry)) {
+		if (!PAGEMAP_SWAPPED(entry) || hvp_deadline_passed(self->patience)) {
+			note_cold(self, page);
+			return false;
+		}
+		g_usleep(LOOK_AGAIN_USEC);
+		if (pread(self->pagemap_fd, &entry, sizeof entry, (off_t)(page * sizeof entry)) !=
+		    sizeof entry)
+			return false;
+	}
+	return true;
+}
+
+static bool is_present(HvpKvmMemory *self, HvpHva hva, gsize length_bytes)
 {
 	guint64 page = hva.value / HVP_PAGE_SIZE;
 	guint64 end = (hva.value + length_bytes - 1) / HVP_PAGE_SIZE + 1;
@@ -49,7 +83,7 @@ static bool is_present(const HvpKvmMemory *self, HvpHva hva, gsize length_bytes)
 			  (off_t)(page * sizeof *entries)) != size_bytes)
 			return false;
 		for (gsize i = 0; i < count; i++)
-			if (!PAGEMAP_PRESENT(entries[i]))
+			if (!wait_for_page(self, page + i, entries[i]))
 				return false;
 		page += count;
 	}
@@ -88,7 +122,7 @@ static bool move(const HvpKvmMemory *self, Transfer transfer, HvpHva hva, void *
 			     hva.value, (int)self->pid);
 }
 
-static bool check_present(const HvpKvmMemory *self, HvpGpa gpa, gsize length_bytes, GError **error)
+static bool check_present(HvpKvmMemory *self, HvpGpa gpa, gsize length_bytes, GError **error)
 {
 	while (length_bytes > 0) {
 		gsize part_bytes = length_bytes;
@@ -102,7 +136,7 @@ static bool check_present(const HvpKvmMemory *self, HvpGpa gpa, gsize length_byt
 	return true;
 }
 
-static bool move_all(const HvpKvmMemory *self, Transfer transfer, HvpGpa gpa, guint8 *bytes,
+static bool move_all(HvpKvmMemory *self, Transfer transfer, HvpGpa gpa, guint8 *bytes,
 		     gsize length_bytes, GError **error)
 {
 	if (!check_present(self, gpa, length_bytes, error))
@@ -170,6 +204,19 @@ HvpPhysical *hvp_kvm_memory_new(pid_t pid, const HvpRamRange *ranges, gsize coun
 		return NULL;
 	}
 	return &self->physical;
+}
+
+void hvp_kvm_memory_prepare(HvpPhysical *physical)
+{
+	HvpKvmMemory *self = (HvpKvmMemory *)physical;
+
+	while (self->cold_count > 0) {
+		guint8 byte;
+
+		/* Whether it came is seen when it is needed. */
+		(void)!move(self, process_vm_readv, self->cold[--self->cold_count], &byte, 1, NULL);
+	}
+	self->patience = hvp_deadline_in(PATIENCE_USEC);
 }
 
 bool hvp_kvm_memory_write(HvpPhysical *self, HvpGpa gpa, const void *bytes, gsize length_bytes,

@@ -220,10 +220,13 @@ static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret
 		      GError **error)
 {
 	static Stored stored[BATCH_VCPUS];
+	guint8 called_out[BATCH_VCPUS];
 	Batch *batch = batch_new(self, READ);
 
-	for (guint i = first; i < end; i++)
+	for (guint i = first; i < end; i++) {
 		add(batch, i, STORED_OFFSET, &stored[i - first], sizeof stored[0]);
+		add(batch, i, offsetof(struct kvm_run, immediate_exit), &called_out[i - first], 1);
+	}
 	if (!flush(batch, error))
 		return false;
 	for (guint i = first; i < end; i++) {
@@ -233,7 +236,7 @@ static bool take_some(HvpKvmRun *self, guint first, guint end, HvpRegisters *ret
 			self->states[i] = HVP_KVM_RUN_FRESH;
 			self->known[i] = true;
 		}
-		self->settled[i] = is_settled(&page->events);
+		self->settled[i] = is_settled(&page->events) && !called_out[i - first];
 		convert(page, &ret_registers[i]);
 	}
 	return true;

@@ -37,7 +37,8 @@ typedef struct {
 	HvpKvmRunState states[HVP_KVM_MAX_VCPUS];
 	/*
 	 * No event is half way into the guest: KVM injects it on the next entry, whatever the
-	 * registers are by then, and with interrupts off that entry fails.
+	 * registers are by then, and with interrupts off that entry fails. And its VMM has not
+	 * called it out, who may reset it, or send it elsewhere, before the next entry.
 	 */
 	bool settled[HVP_KVM_MAX_VCPUS];
 } HvpKvmRun;

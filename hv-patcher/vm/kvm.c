@@ -16,8 +16,11 @@
 #include "vm/threads.h"
 #include "vm/wakeups.h"
 
-/* A vCPU comes out of the guest in microseconds; its thread may have to wait for a CPU. */
-#define STOP_USEC (G_USEC_PER_SEC / 10)
+/*
+ * A vCPU comes out of the guest in microseconds; its thread may have to wait for a CPU. All others
+ * stand meanwhile: no longer than a pause may be.
+ */
+#define STOP_USEC (G_USEC_PER_SEC / 100)
 /* An exit that its VMM works on is over soon; a vCPU that is elsewhere may stay there. */
 #define ALL_TRIES_USEC G_USEC_PER_SEC
 #define FIRST_PAUSE_USEC 20
@@ -273,9 +276,10 @@ static bool try_stop(HvpKvm *self, HvpDeadline deadline, GError **error)
  */
 static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
 {
-	gulong pause_usec = FIRST_PAUSE_USEC;
+	gint64 pause_usec = FIRST_PAUSE_USEC, started = g_get_monotonic_time();
 	GError *local = NULL;
 
+	hvp_kvm_memory_prepare(self->memory);
 	while (!try_stop(self, hvp_deadline_in(STOP_USEC), &local)) {
 		if (!may_try_again(local) || hvp_deadline_passed(deadline)) {
 			(void)!hvp_kvm_run_disarm(&self->run, NULL);
@@ -284,8 +288,10 @@ static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
 		}
 		self->listed = !hvp_kvm_process_lost_thread(&self->process);
 		g_clear_error(&local);
-		g_usleep(pause_usec);
+		/* It runs for as long as it stood, and longer. */
+		g_usleep((gulong)MAX(pause_usec, g_get_monotonic_time() - started));
 		pause_usec = MIN(2 * pause_usec, LAST_PAUSE_USEC);
+		started = g_get_monotonic_time();
 	}
 	return true;
 }
@@ -360,7 +366,8 @@ static bool can_write_registers(const HvpBackend *backend, guint vcpu_index)
 {
 	const HvpKvm *self = (const HvpKvm *)backend;
 
-	return self->standing[vcpu_index] == AT_INTERRUPTED && self->run.settled[vcpu_index];
+	return self->standing[vcpu_index] == AT_INTERRUPTED && self->run.settled[vcpu_index] &&
+	       self->threads.threads[vcpu_index].signal == 0;
 }
 
 static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegisters *from,
@@ -376,7 +383,7 @@ static bool write_registers(HvpBackend *backend, guint vcpu_index, const HvpRegi
 	if (!can_write_registers(backend, vcpu_index))
 		return hvp_error_set(error, HVP_ERROR_BUSY,
 				     "vCPU %u is at an exit, or takes an interrupt, that is not "
-				     "finished",
+				     "finished, or is called out",
 				     self->process.vcpus[vcpu_index].id);
 	if (!hvp_kvm_run_put(&self->run, vcpu_index, to, &local))
 		return failed(self, local, error);

@@ -59,6 +59,37 @@ static void test_traps(void)
 	vm_assert_untouched(&vm);
 }
 
+/* A page that nobody has touched is fetched while the VM runs, never while it stands. */
+static void test_cold_page_BUSY(void)
+{
+	static const HvpKeeperWrite cold = { { 12U << 20 }, 1, { 0 }, { 2 } };
+	g_auto(HvpKeeperStop) stop = { 0 }, again = { 0 };
+	g_auto(Vm) vm = { 0 };
+	g_autoptr(GError) error = NULL;
+
+	if (!vm_is_possible())
+		return;
+	if (!vm_is_kvm()) {
+		g_test_skip("its memory is accessed by QEMU itself");
+		return;
+	}
+	start(&vm);
+	CHECK(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &stop, &error));
+	CHECK(hvp_keeper_write(vm.keeper, &patch, 1, &error));
+	g_assert_false(hvp_keeper_write(vm.keeper, &cold, 1, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_BUSY);
+	g_clear_error(&error);
+	CHECK(hvp_keeper_commit(vm.keeper, &error));
+	CHECK(hvp_keeper_resume(vm.keeper, NULL, &error));
+	g_assert_true(vm_advances(&vm));
+	CHECK(hvp_keeper_stop(vm.keeper, BUDGET_USEC, &again, &error));
+	CHECK(hvp_keeper_write(vm.keeper, &cold, 1, &error));
+	CHECK(hvp_keeper_commit(vm.keeper, &error));
+	CHECK(hvp_keeper_resume(vm.keeper, NULL, &error));
+	g_assert_cmphex(vm_peek(&vm, cold.gpa.value) & 0xff, ==, 2);
+	CHECK(hvp_keeper_detach(vm.keeper, &error));
+}
+
 static void test_wait_TIMED_OUT(void)
 {
 	const HvpGva nobody = { GUEST_SLOW };
@@ -356,6 +387,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/spins/traps", test_traps);
+	g_test_add_func("/spins/cold-page-BUSY", test_cold_page_BUSY);
 	g_test_add_func("/spins/wait-TIMED_OUT", test_wait_TIMED_OUT);
 	g_test_add_func("/spins/calls-and-hooks", test_calls_and_hooks);
 	g_test_add_func("/spins/call-from-a-hook", test_call_from_a_hook);

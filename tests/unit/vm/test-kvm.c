@@ -471,6 +471,29 @@ static void test_unplugged(void)
 	end(&self);
 }
 
+/* Nobody has touched it yet: it is fetched before the next stop. */
+static void test_cold_page(void)
+{
+	const HvpGpa cold = hvp_gpa(0x8000);
+	g_autoptr(GError) error = NULL;
+	Fixture self = { 0 };
+	guint8 byte = 7;
+
+	if (!has_kvm())
+		return;
+	start_attached(&self, 0);
+	stop(&self);
+	g_assert_false(hvp_backend_write_physical(self.backend, cold, &byte, 1, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_FAULT);
+	g_clear_error(&error);
+	resume(&self);
+	stop(&self);
+	g_assert_true(hvp_backend_write_physical(self.backend, cold, &byte, 1, &error));
+	resume(&self);
+	g_assert_cmpuint(self.memory[cold.value], ==, byte);
+	end(&self);
+}
+
 /* Registers of the VMM's own, not yet in the vCPU, are not taken for its, nor overwritten. */
 static void test_dirty(void)
 {
@@ -516,6 +539,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/vm/kvm/kicked-while-tried-STOPPED", test_kicked);
 	g_test_add_func("/vm/kvm/parked-then-plugged-BUSY", test_parked);
 	g_test_add_func("/vm/kvm/unplugged-STOPPED", test_unplugged);
+	g_test_add_func("/vm/kvm/cold-page-FETCHED", test_cold_page);
 	g_test_add_func("/vm/kvm/registers-of-the-vmm-BUSY", test_dirty);
 	g_test_add_func("/vm/kvm/two-machines-UNSUPPORTED", test_two_machines);
 	return g_test_run();
