@@ -24,6 +24,7 @@ struct HvpDaemon {
 	HvpManager *manager;
 	void (*ended)(gpointer data);
 	gpointer data;
+	bool is_ready; /* libvirt's domains are known */
 	bool is_draining;
 	guint drain; /* source; 0: none */
 };
@@ -65,11 +66,17 @@ static void on_ready(gpointer data)
 {
 	HvpDaemon *self = data;
 
+	self->is_ready = true;
 	hvp_operations_begin(self->operations);
 	if (!self->is_draining)
 		hvp_manager_set_ready(self->manager, true);
 	tell(self, "ready");
 	hvp_notify_send("STATUS=ready");
+}
+
+bool hvp_daemon_is_ready(const HvpDaemon *self)
+{
+	return self->is_ready;
 }
 
 /* --- the beginning --- */

@@ -23,6 +23,9 @@ typedef struct HvpDaemon HvpDaemon;
 HvpDaemon *hvp_daemon_new(GDBusConnection *connection, HvpConfig *config, HvpAuthorityKind kind,
 			  void (*ended)(gpointer data), gpointer data, GError **error);
 
+/* Whether it knows libvirt's domains, so that operations begin. */
+bool hvp_daemon_is_ready(const HvpDaemon *self);
+
 /*
  * Goes on with what @config (taken) says: for calls to come, and operations that begin. Errors,
  * with nothing changed: what hvp_daemon_new would refuse of it.

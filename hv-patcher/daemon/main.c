@@ -134,9 +134,13 @@ static gboolean on_reload(gpointer data)
 		g_message("the configuration was read again");
 	else
 		g_warning("the configuration stays as it was: %s", error->message);
-	status = g_strdup_printf("READY=1\nSTATUS=%s%s",
-				 error ? "the configuration stays as it was: " : "ready",
-				 error ? error->message : "");
+	if (error != NULL)
+		status = g_strconcat("READY=1\nSTATUS=the configuration stays as it was: ",
+				     error->message, NULL);
+	else
+		status = g_strconcat(
+			"READY=1\nSTATUS=",
+			hvp_daemon_is_ready(self->daemon) ? "ready" : "waits for libvirt", NULL);
 	hvp_notify_send(status);
 	return G_SOURCE_CONTINUE;
 }

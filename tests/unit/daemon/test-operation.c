@@ -139,66 +139,64 @@ static HvpOutcome outcome(const HvpOperation *operation, HvpPhase phase, HvpWork
 	"{\"status\":{\"patches\":[{\"name\":\"fix\",\"sha256\":\"" SHA256 \
 	"\",\"state\":\"tampered\"}]}}"
 
+static const struct {
+	const char *verb;
+	HvpPhase phase;
+	HvpWorkerOutcome how;
+	const char *code;
+	const char *result;
+	bool recovered;
+	const char *end; /* a state, or the next phase */
+} outcomes[] = {
+	{ "check", HVP_PHASE_WORK, DONE, NULL, "{}", false, "checked" },
+	{ "apply", HVP_PHASE_WORK, DONE, NULL, "{}", false, "applied" },
+	{ "apply", HVP_PHASE_WORK, DONE, "BUSY", "{}", false, "failed" },
+	{ "apply", HVP_PHASE_WORK, DONE, "UNDONE", "{}", false, "rolled-back" },
+	{ "apply", HVP_PHASE_WORK, DONE, "TAMPERED", NULL, false, "needs-operator" },
+	{ "apply", HVP_PHASE_WORK, DONE, "FAULT", "{\"result\":\"applied\"}", false, "applied" },
+	{ "apply", HVP_PHASE_WORK, DONE, "CANCELLED", NULL, false, "failed" },
+	{ "check", HVP_PHASE_WORK, LOST, "INTERNAL", NULL, false, "failed" },
+	{ "apply", HVP_PHASE_WORK, LOST, "INTERNAL", NULL, false, "recover" },
+	{ "apply", HVP_PHASE_WORK, HVP_WORKER_GARBAGE, "INTERNAL", NULL, false, "recover" },
+	{ "recover", HVP_PHASE_WORK, HVP_WORKER_TIMED_OUT, "INTERNAL", NULL, false, "recover" },
+	{ "apply", HVP_PHASE_RECOVER, LOST, "INTERNAL", NULL, false, "needs-operator" },
+	{ "apply", HVP_PHASE_RECOVER, DONE, "BUSY", NULL, false, "needs-operator" },
+	{ "apply", HVP_PHASE_RECOVER, DONE, "VM_GONE", NULL, false, "failed" },
+	{ "apply", HVP_PHASE_RECOVER, DONE, NULL, "{}", false, "look" },
+	{ "recover", HVP_PHASE_RECOVER, DONE, NULL, "{}", false, "recovered" },
+	{ "apply", HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, false, "applied" },
+	{ "apply", HVP_PHASE_LOOK, DONE, NULL, OTHER, false, "failed" },
+	{ "apply", HVP_PHASE_LOOK, DONE, NULL, OTHER, true, "rolled-back" },
+	{ "apply", HVP_PHASE_LOOK, DONE, NULL, TAMPERED, false, "needs-operator" },
+	{ "revert", HVP_PHASE_LOOK, DONE, NULL, OTHER, false, "reverted" },
+	{ "revert", HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, true, "rolled-back" },
+	{ "apply", HVP_PHASE_LOOK, DONE, NULL, "{}", false, "needs-operator" },
+	{ "apply", HVP_PHASE_LOOK, LOST, "INTERNAL", NULL, false, "needs-operator" },
+	{ "apply", HVP_PHASE_LOOK, DONE, "NOT_FOUND", NULL, false, "failed" },
+};
+
 static void test_outcomes(void)
 {
-	static const struct {
-		const char *verb;
-		HvpPhase phase;
-		HvpWorkerOutcome how;
-		const char *code;
-		const char *result;
-		bool recovered;
-		const char *end; /* a state, or the next phase */
-	} cases[] = {
-		{ "check", HVP_PHASE_WORK, DONE, NULL, "{}", false, "checked" },
-		{ "apply", HVP_PHASE_WORK, DONE, NULL, "{}", false, "applied" },
-		{ "apply", HVP_PHASE_WORK, DONE, "BUSY", "{}", false, "failed" },
-		{ "apply", HVP_PHASE_WORK, DONE, "UNDONE", "{}", false, "rolled-back" },
-		{ "apply", HVP_PHASE_WORK, DONE, "TAMPERED", NULL, false, "needs-operator" },
-		{ "apply", HVP_PHASE_WORK, DONE, "FAULT", "{\"result\":\"applied\"}", false,
-		  "applied" },
-		{ "apply", HVP_PHASE_WORK, DONE, "CANCELLED", NULL, false, "failed" },
-		{ "check", HVP_PHASE_WORK, LOST, "INTERNAL", NULL, false, "failed" },
-		{ "apply", HVP_PHASE_WORK, LOST, "INTERNAL", NULL, false, "recover" },
-		{ "apply", HVP_PHASE_WORK, HVP_WORKER_GARBAGE, "INTERNAL", NULL, false, "recover" },
-		{ "recover", HVP_PHASE_WORK, HVP_WORKER_TIMED_OUT, "INTERNAL", NULL, false,
-		  "recover" },
-		{ "apply", HVP_PHASE_RECOVER, LOST, "INTERNAL", NULL, false, "needs-operator" },
-		{ "apply", HVP_PHASE_RECOVER, DONE, "BUSY", NULL, false, "needs-operator" },
-		{ "apply", HVP_PHASE_RECOVER, DONE, "VM_GONE", NULL, false, "failed" },
-		{ "apply", HVP_PHASE_RECOVER, DONE, NULL, "{}", false, "look" },
-		{ "recover", HVP_PHASE_RECOVER, DONE, NULL, "{}", false, "recovered" },
-		{ "apply", HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, false, "applied" },
-		{ "apply", HVP_PHASE_LOOK, DONE, NULL, OTHER, false, "failed" },
-		{ "apply", HVP_PHASE_LOOK, DONE, NULL, OTHER, true, "rolled-back" },
-		{ "apply", HVP_PHASE_LOOK, DONE, NULL, TAMPERED, false, "needs-operator" },
-		{ "revert", HVP_PHASE_LOOK, DONE, NULL, OTHER, false, "reverted" },
-		{ "revert", HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, true, "rolled-back" },
-		{ "apply", HVP_PHASE_LOOK, DONE, NULL, "{}", false, "needs-operator" },
-		{ "apply", HVP_PHASE_LOOK, LOST, "INTERNAL", NULL, false, "needs-operator" },
-		{ "apply", HVP_PHASE_LOOK, DONE, "NOT_FOUND", NULL, false, "failed" },
-	};
-
-	for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+	for (guint i = 0; i < G_N_ELEMENTS(outcomes); i++) {
 		const char *subject = "";
 		g_autofree char *text = NULL;
 		g_autoptr(HvpOperation) operation = NULL;
 		HvpOutcome got;
 
-		if (strcmp(cases[i].verb, "revert") == 0)
+		if (strcmp(outcomes[i].verb, "revert") == 0)
 			subject = ",\"name\":\"fix\"";
-		else if (strcmp(cases[i].verb, "recover") != 0)
+		else if (strcmp(outcomes[i].verb, "recover") != 0)
 			subject = ",\"patch\":\"" SHA256 "\"";
-		text = g_strdup_printf("{\"verb\":\"%s\"%s}", cases[i].verb, subject);
+		text = g_strdup_printf("{\"verb\":\"%s\"%s}", outcomes[i].verb, subject);
 		operation = operation_of(text);
-		got = outcome(operation, cases[i].phase, cases[i].how, cases[i].code,
-			      cases[i].result, cases[i].recovered);
-		g_test_message("%u: %s %s", i, cases[i].verb, cases[i].end);
+		got = outcome(operation, outcomes[i].phase, outcomes[i].how, outcomes[i].code,
+			      outcomes[i].result, outcomes[i].recovered);
+		g_test_message("%u: %s %s", i, outcomes[i].verb, outcomes[i].end);
 		if (got.is_over)
-			g_assert_cmpstr(hvp_operation_state_name(got.state), ==, cases[i].end);
+			g_assert_cmpstr(hvp_operation_state_name(got.state), ==, outcomes[i].end);
 		else
 			g_assert_cmpstr(got.next == HVP_PHASE_LOOK ? "look" : "recover", ==,
-					cases[i].end);
+					outcomes[i].end);
 	}
 }
 
