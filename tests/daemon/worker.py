@@ -151,14 +151,15 @@ class Worker:
             self.process.wait(timeout=10)
             return Result(message['exit'], message['result'], message['error'])
 
-    def has_no_result(self, timeout=60.0):
-        """Reads on to the end; whether there is no result before it."""
+    def last_message(self, timeout=60.0):
+        """Reads on to the end: the result, or None where there is none before it."""
         while True:
             message = self.message(timeout)
-            if message is None:
-                return True
-            if 'progress' not in message:
-                return False
+            if message is None or 'progress' not in message:
+                return message
+
+    def has_no_result(self, timeout=60.0):
+        return self.last_message(timeout) is None
 
     # --- its two halves ---
 
