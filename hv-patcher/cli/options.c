@@ -12,14 +12,14 @@ static const char global_usage[] =
 	"hvpatch [GLOBAL OPTIONS] {-d DOMAIN | --qmp SOCKET | --pid PID | --core FILE} COMMAND "
 	"[OPTIONS] ...";
 
-/* GLib's messages begin with a capital letter. */
-static bool convert_error(GError *reason, GError **error)
+/* GLib's messages begin with a capital letter. @command: NULL before there is one. */
+static bool set_option_error(const HvpCliCommand *command, const GError *reason, GError **error)
 {
-	hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%c%s",
-		      g_ascii_tolower(reason->message[0]),
-		      reason->message[0] ? reason->message + 1 : "");
-	g_error_free(reason);
-	return false;
+	g_autofree char *words = g_strdup(reason->message);
+
+	words[0] = g_ascii_tolower(words[0]);
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s%s%s",
+			     command ? command->name : "", command ? ": " : "", words);
 }
 
 static GOptionContext *context_new(const GOptionEntry *entries, gboolean *help)
@@ -260,12 +260,12 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 	};
 	g_autoptr(GOptionContext) context = NULL;
 	gboolean help = FALSE;
-	GError *reason = NULL;
+	g_autoptr(GError) reason = NULL;
 
 	context = context_new(entries, &help);
 	g_option_context_set_strict_posix(context, TRUE);
 	if (!g_option_context_parse_strv(context, &arguments, &reason))
-		return convert_error(reason, error);
+		return set_option_error(NULL, reason, error);
 	if (help)
 		print_global_help(entries);
 	else if (text.version)
@@ -308,17 +308,15 @@ bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *en
 	g_auto(GStrv) own = g_strdupv(arguments);
 	g_autoptr(GOptionContext) context = NULL;
 	gboolean help = FALSE;
-	GError *reason = NULL;
+	g_autoptr(GError) reason = NULL;
 
 	if (cli->listing) {
 		list_entries(entries);
 		return false;
 	}
 	context = context_new(entries, &help);
-	if (!g_option_context_parse_strv(context, &own, &reason)) {
-		g_prefix_error(&reason, "%s: ", cli->command->name);
-		return convert_error(reason, error);
-	}
+	if (!g_option_context_parse_strv(context, &own, &reason))
+		return set_option_error(cli->command, reason, error);
 	if (help) {
 		print_command_help(cli->command, entries);
 		return false;

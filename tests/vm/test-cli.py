@@ -179,6 +179,7 @@ MISUSE = (
     (('revert', 'a', '--max-pause', '99999'), '99999'), (('apply', 'a', '--accept', 'x'), "'x'"),
     (('apply', 'a', '--replace', '--no-replace'), '--replace'),
     (('apply', 'a', '--kthreads', 'all'), '--kthreads'), (('check', 'a', '--accept', ''), 'item'),
+    (('check', 'a', '--accept'), 'check: missing'), (('apply', 'a', '--foo'), 'apply: unknown'),
     (('tasks', '--pid', 'init'), 'init'), (('tasks', '--pid', '-1'), '-1'),
     (('tasks', '--pid', '99999999'), '99999999'), (('tasks', '--stack'), '--stack'),
     (('status', '-o', 'json'), '-o'), (('--core', '/dev/null', 'revert', 'a'), 'dump'),
