@@ -224,11 +224,9 @@ static char **take_rest(char **arguments)
 	return g_strdupv(arguments + first);
 }
 
-bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***ret_rest,
-				  GError **error)
+/* All of them, into @cli and @text; the caller's. */
+static GOptionEntry *global_entries_new(HvpCli *cli, GlobalText *text)
 {
-	g_auto(GStrv) arguments = argc > 0 ? g_strdupv(argv) : g_new0(char *, 1);
-	__attribute__((cleanup(global_text_clear))) GlobalText text = { 0 };
 	const GOptionEntry entries[] = {
 		{ "connect", 'c', 0, G_OPTION_ARG_STRING, &cli->connect_uri,
 		  "libvirt's connection, as virsh has it", "URI" },
@@ -246,18 +244,28 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		  "socket of the agent in the guest, or none", "SOCKET" },
 		{ "oracle", 0, 0, G_OPTION_ARG_FILENAME, &cli->oracle_path,
 		  "socket of hvpatch's plugin in an emulating QEMU, or none", "SOCKET" },
-		{ "backend", 0, 0, G_OPTION_ARG_STRING, &text.backend,
+		{ "backend", 0, 0, G_OPTION_ARG_STRING, &text->backend,
 		  "how to reach the VM: auto, any, kvm, gdbstub", "NAME" },
-		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text.trap,
+		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text->trap,
 		  "how to catch a guest thread: auto, breakpoint, spin", "KIND" },
-		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text.output, "table or json", "FORMAT" },
+		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text->output, "table or json", "FORMAT" },
 		{ "direct", 0, 0, G_OPTION_ARG_NONE, &cli->direct,
 		  "do it here, also where hvpatchd runs", NULL },
 		{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &cli->verbose, "say more, on stderr",
 		  NULL },
-		{ "version", 0, 0, G_OPTION_ARG_NONE, &text.version, "print the version", NULL },
+		{ "version", 0, 0, G_OPTION_ARG_NONE, &text->version, "print the version", NULL },
 		{ NULL },
 	};
+
+	return g_memdup2(entries, sizeof entries);
+}
+
+bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***ret_rest,
+				  GError **error)
+{
+	g_auto(GStrv) arguments = argc > 0 ? g_strdupv(argv) : g_new0(char *, 1);
+	__attribute__((cleanup(global_text_clear))) GlobalText text = { 0 };
+	g_autofree GOptionEntry *entries = global_entries_new(cli, &text);
 	g_autoptr(GOptionContext) context = NULL;
 	gboolean help = FALSE;
 	g_autoptr(GError) reason = NULL;
@@ -302,6 +310,61 @@ static bool take_operand(const HvpCliCommand *command, char **arguments, char **
 	return true;
 }
 
+/* Whether @argument, as it stands on the command line, is an option of @entry. */
+static bool is_entry(const GOptionEntry *entry, const char *argument)
+{
+	gsize length = strlen(entry->long_name);
+
+	if (argument[0] != '-')
+		return false;
+	if (argument[1] != '-')
+		return entry->short_name != 0 && argument[1] == entry->short_name;
+	return strncmp(argument + 2, entry->long_name, length) == 0 &&
+	       (argument[2 + length] == '\0' || argument[2 + length] == '=');
+}
+
+/* How it is called there; NULL: it is no global option. The caller's. */
+static char *find_global(const char *argument)
+{
+	HvpCli cli = { 0 };
+	GlobalText text = { 0 };
+	g_autofree GOptionEntry *entries = global_entries_new(&cli, &text);
+
+	for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+		if (is_entry(entry, argument))
+			return argument[1] == '-' ? g_strdup_printf("--%s", entry->long_name)
+						  : g_strdup_printf("-%c", entry->short_name);
+	return NULL;
+}
+
+/* The one of @arguments that GLib's @reason ends with, if it is a global option; the caller's. */
+static char *find_misplaced(char **arguments, const GError *reason)
+{
+	if (!g_error_matches(reason, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION))
+		return NULL;
+	for (guint i = 0; arguments[i] != NULL; i++) {
+		char *name = g_str_has_suffix(reason->message, arguments[i])
+				     ? find_global(arguments[i])
+				     : NULL;
+
+		if (name != NULL)
+			return name;
+	}
+	return NULL;
+}
+
+static bool refuse_options(const HvpCliCommand *command, char **arguments, const GError *reason,
+			   GError **error)
+{
+	g_autofree char *misplaced = find_misplaced(arguments, reason);
+
+	if (misplaced == NULL)
+		return set_option_error(command, reason, error);
+	return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
+			     "%s: %s is a global option: it stands before the command",
+			     command->name, misplaced);
+}
+
 bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *entries,
 			   char **ret_operand, GError **error)
 {
@@ -316,7 +379,7 @@ bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *en
 	}
 	context = context_new(entries, &help);
 	if (!g_option_context_parse_strv(context, &own, &reason))
-		return set_option_error(cli->command, reason, error);
+		return refuse_options(cli->command, arguments, reason, error);
 	if (help) {
 		print_command_help(cli->command, entries);
 		return false;
