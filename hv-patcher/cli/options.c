@@ -22,6 +22,22 @@ static bool set_option_error(const HvpCliCommand *command, const GError *reason,
 			     command ? command->name : "", command ? ": " : "", words);
 }
 
+/* An empty name is a variable of a script's that is not set. @command: as above. */
+static bool check_filled(const HvpCliCommand *command, const GOptionEntry *entries, GError **error)
+{
+	for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++) {
+		const char *const *value = entry->arg_data;
+		bool is_text = entry->arg == G_OPTION_ARG_STRING ||
+			       entry->arg == G_OPTION_ARG_FILENAME;
+
+		if (is_text && *value != NULL && **value == '\0')
+			return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s%s--%s is empty",
+					     command ? command->name : "", command ? ": " : "",
+					     entry->long_name);
+	}
+	return true;
+}
+
 static GOptionContext *context_new(const GOptionEntry *entries, gboolean *help)
 {
 	const GOptionEntry common[] = {
@@ -280,7 +296,10 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 		printf("hvpatch %s\n", HVP_VERSION);
 	if (help || text.version)
 		return false;
-	if (!take_global(cli, &text, error))
+	/* libvirt's default, as for virsh. */
+	if (cli->connect_uri != NULL && cli->connect_uri[0] == '\0')
+		g_clear_pointer(&cli->connect_uri, g_free);
+	if (!check_filled(NULL, entries, error) || !take_global(cli, &text, error))
 		return false;
 	*ret_rest = take_rest(arguments);
 	return true;
@@ -384,7 +403,8 @@ bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *en
 		print_command_help(cli->command, entries);
 		return false;
 	}
-	return take_operand(cli->command, own, ret_operand, error);
+	return check_filled(cli->command, entries, error) &&
+	       take_operand(cli->command, own, ret_operand, error);
 }
 
 bool hvp_cli_options_number(const char *option, const char *text, double minimum, double maximum,

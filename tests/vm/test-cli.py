@@ -180,6 +180,15 @@ MISUSE = (
     (('apply', 'a', '--replace', '--no-replace'), '--replace'),
     (('apply', 'a', '--kthreads', 'all'), '--kthreads'), (('check', 'a', '--accept', ''), 'item'),
     (('check', 'a', '--accept'), 'check: missing'), (('apply', 'a', '--foo'), 'apply: unknown'),
+    *((('info', *words), f'info: {words[0].split("=")[0]} is a global option')
+      for words in (('-c', 'x:///y'), ('--connect=x:///y',), ('-d', 'vm'), ('--domain', 'vm'),
+                    ('--qmp', 's'), ('--core', 'f'), ('--pid', '1'), ('--monitor',),
+                    ('--agent=s',), ('--oracle', 's'), ('--backend', 'kvm'), ('--trap', 'spin'),
+                    ('--output', 'json'), ('--direct',), ('-v',), ('--verbose',), ('--version',))),
+    *(((option, '', 'info'), f'{option} is empty')
+      for option in ('--domain', '--qmp', '--core', '--pid', '--agent', '--oracle', '--backend')),
+    (('-d', '', 'list'), '--domain is empty'),
+    (('rehearse', 'a', '--kernel', ''), 'rehearse: --kernel is empty'),
     (('tasks', '--pid', 'init'), 'init'), (('tasks', '--pid', '-1'), '-1'),
     (('tasks', '--pid', '99999999'), '99999999'), (('tasks', '--stack'), '--stack'),
     (('status', '-o', 'json'), '-o'), (('--core', '/dev/null', 'revert', 'a'), 'dump'),
