@@ -88,6 +88,15 @@ static bool find_command(HvpCli *cli, char **arguments, GError **error)
 	return true;
 }
 
+/* Of arguments that are wrong the rest was not read, and with it perhaps -o json. */
+static void show_failure(HvpCli *cli, char **argv, const GError *error)
+{
+	if (g_error_matches(error, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT) &&
+	    hvp_cli_options_want_json(argv))
+		cli->output = HVP_CLI_JSON;
+	cli->exit_status = hvp_cli_output_fail(cli, error);
+}
+
 static bool run_command(HvpCli *cli, int argc, char **argv, GError **error)
 {
 	g_auto(GStrv) arguments = NULL;
@@ -141,7 +150,7 @@ int main(int argc, char **argv)
 	hvp_libvirt_be_quiet();
 	g_log_set_writer_func(write_log, &cli, NULL);
 	if (!run_command(&cli, argc, argv, &error) && error != NULL)
-		cli.exit_status = hvp_cli_output_fail(&cli, error);
+		show_failure(&cli, argv, error);
 	g_free(cli.qmp_path);
 	g_free(cli.core_path);
 	g_free(cli.domain);

@@ -305,6 +305,35 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 	return true;
 }
 
+/* What @argument says of the output, or @next where it is but the option; NULL: nothing. */
+static const char *find_output(const char *argument, const char *next)
+{
+	const char *rest;
+
+	if (g_str_has_prefix(argument, "--output"))
+		return argument[8] == '=' ? argument + 9 : argument[8] == '\0' ? next : NULL;
+	if (argument[0] != '-' || argument[1] == '-')
+		return NULL;
+	/* Behind options that take nothing, as in -vo. */
+	rest = argument + 1 + strspn(argument + 1, "vh");
+	if (*rest != 'o')
+		return NULL;
+	return rest[1] == '\0' ? next : rest + 1;
+}
+
+bool hvp_cli_options_want_json(char **argv)
+{
+	bool wants = false;
+
+	for (guint i = 0; argv[i] != NULL; i++) {
+		const char *output = find_output(argv[i], argv[i + 1]);
+
+		if (g_strcmp0(output, "json") == 0 || g_strcmp0(output, "table") == 0)
+			wants = output[0] == 'j';
+	}
+	return wants;
+}
+
 /* What stands in @arguments behind the command's name, options taken out. */
 static bool take_operand(const HvpCliCommand *command, char **arguments, char **ret_operand,
 			 GError **error)

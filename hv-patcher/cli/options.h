@@ -16,6 +16,12 @@ bool hvp_cli_options_parse_global(HvpCli *cli, int argc, char **argv, char ***re
 				  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Whether JSON is asked for anywhere in @argv (ended by NULL): for an error in the arguments
+ * themselves, behind which nobody has read on.
+ */
+bool hvp_cli_options_want_json(char **argv);
+
+/*
  * Reads the options of cli->command from @arguments by @entries (ended by an empty one) and
  * its operand, if it takes one (@ret_operand, the caller's; else NULL). False without an error:
  * --help was printed, or options were listed for completion.

@@ -207,12 +207,25 @@ MISUSE = (
 def _():
     for arguments, word in MISUSE:
         status, stdout, stderr = run(*arguments)
-        assert (status, stdout) == (USAGE, ''), (arguments, status, stdout, stderr)
+        assert status == USAGE and bool(stdout) == ('json' in arguments), (arguments, stdout)
         assert_line(stderr, word)
     # Whoever mistypes is a person; a script gets an object all the same.
-    status, stdout, stderr = run('-o', 'json', 'apply')
-    assert status == USAGE and json.loads(stdout)['code'] == 'INVALID_ARGUMENT', stdout
-    assert_line(stderr, 'PATCH')
+    for arguments, word in (
+            (('-o', 'json', 'apply'), 'PATCH'), (('-o', 'json', '--foo'), '--foo'),
+            (('--foo', '-o', 'json', 'info'), '--foo'), (('--foo', '-ojson', 'info'), '--foo'),
+            (('--foo', '-vo', 'json', 'info'), '--foo'), (('info', '--output=json'), '--output'),
+            (('-o', 'json', '-o', 'xml', 'info'), 'xml'), (('--output', 'json'), 'command'),
+            (('-o', 'json', '--qmp', '', 'info'), '--qmp'),
+            (('nonsense', '-o', 'json'), 'nonsense')):
+        status, stdout, stderr = run(*arguments)
+        assert status == USAGE, (arguments, stdout)
+        failure = json.loads(stdout)
+        assert fits(failure, SCHEMAS['failure']) and word in failure['message'], failure
+        assert failure['code'] == 'INVALID_ARGUMENT', failure
+        assert_line(stderr, word)
+    for arguments in (('-o', 'json', '-o', 'table', 'apply'), ('--foo', '--outputs=json'),
+                      ('--qmp', 's', '--core', 'f', 'revert', '-o')):
+        assert run(*arguments)[:2] == (USAGE, ''), arguments
 
 
 @suite.case('help-and-version-NEED-NO-VM', guest=False)
