@@ -75,6 +75,16 @@ static HvpTarget *open_core(const HvpCli *cli, GError **error)
 	return target;
 }
 
+/* The options that the command takes a VM by. */
+static const char *name_ways(const HvpCliCommand *command)
+{
+	if (command->is_for_dumps)
+		return "--domain NAME, --qmp SOCKET, --pid PID or --core FILE";
+	if (command->run == hvp_cli_recover)
+		return "--domain NAME, --qmp SOCKET or --all";
+	return "--domain NAME or --qmp SOCKET";
+}
+
 HvpTarget *hvp_cli_open(HvpCli *cli, GError **error)
 {
 	if (cli->qmp_path != NULL)
@@ -89,10 +99,8 @@ HvpTarget *hvp_cli_open(HvpCli *cli, GError **error)
 		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: a dump cannot be changed",
 			      cli->command->name);
 	else
-		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			      "%s: which VM? --domain NAME, --qmp SOCKET, --pid PID or --core FILE "
-			      "is missing",
-			      cli->command->name);
+		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: which VM? %s is missing",
+			      cli->command->name, name_ways(cli->command));
 	return NULL;
 }
 
