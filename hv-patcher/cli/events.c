@@ -9,7 +9,8 @@
 
 #define AT_A_TIME 500U
 #define FOLLOW_USEC (300 * 1000)
-#define MAX_SEQUENCE 9007199254740991.0 /* what a number of JSON holds exactly */
+/* What a number of JSON holds exactly. */
+#define MAX_SEQUENCE ((G_GUINT64_CONSTANT(1) << 53) - 1)
 
 typedef struct {
 	HvpCli *cli;
@@ -133,15 +134,13 @@ bool hvp_cli_events(HvpCli *cli, char **arguments, GError **error)
 	};
 	Reader reader = { .cli = cli };
 	g_autoptr(HvpBus) bus = NULL;
-	double number = 0;
 
 	if (!hvp_cli_options_parse(cli, arguments, entries, NULL, error) ||
 	    !hvp_cli_bus_check_options(cli, error))
 		return false;
 	if (since != NULL &&
-	    !hvp_cli_options_number("--since", since, 0, MAX_SEQUENCE, &number, error))
+	    !hvp_cli_options_count("--since", since, 0, MAX_SEQUENCE, &reader.since, error))
 		return false;
-	reader.since = (guint64)number;
 	reader.bus = bus = hvp_cli_bus_require(error);
 	return bus != NULL && run(&reader, follows, error);
 }

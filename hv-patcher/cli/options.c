@@ -436,20 +436,46 @@ bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *en
 	       take_operand(cli->command, own, ret_operand, error);
 }
 
+/* Digits with at most one point, as people write them; below zero is known to be out of range. */
+static bool parse_number(const char *text, double *ret_value)
+{
+	const char *digits = text[0] == '-' ? text + 1 : text;
+	char *end = NULL;
+
+	if (!g_ascii_isdigit(digits[0]) || strspn(digits, "0123456789.") != strlen(digits))
+		return false;
+	*ret_value = g_ascii_strtod(text, &end);
+	return *end == '\0';
+}
+
 bool hvp_cli_options_number(const char *option, const char *text, double minimum, double maximum,
 			    double *ret_value, GError **error)
 {
-	char *end = NULL;
-	double value = g_ascii_isdigit(text[0]) ? g_ascii_strtod(text, &end) : -1;
+	double value;
 
-	if (end == NULL || *end != 0 || strspn(text, "0123456789.") != strlen(text))
+	if (!parse_number(text, &value))
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: '%s' is not a number",
 				     option, text);
-	if (!(value >= minimum && value <= maximum))
+	/* -0 would be within. */
+	if (!(value >= minimum && value <= maximum) || text[0] == '-')
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "%s: %s is not between %g and %g", option, text, minimum,
+				     "%s: %s is not between %g and %.16g", option, text, minimum,
 				     maximum);
 	*ret_value = value;
+	return true;
+}
+
+bool hvp_cli_options_count(const char *option, const char *text, guint64 minimum, guint64 maximum,
+			   guint64 *ret_value, GError **error)
+{
+	double value;
+
+	if (!hvp_cli_options_number(option, text, (double)minimum, (double)maximum, &value, error))
+		return false;
+	if (value != (double)(guint64)value)
+		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is no whole number",
+				     option, text);
+	*ret_value = (guint64)value;
 	return true;
 }
 

@@ -29,9 +29,16 @@ bool hvp_cli_options_want_json(char **argv);
 bool hvp_cli_options_parse(const HvpCli *cli, char **arguments, GOptionEntry *entries,
 			   char **ret_operand, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* A decimal number in [@minimum, @maximum], fractions allowed; @option is for the message. */
+/*
+ * A decimal number in [@minimum, @maximum], of which neither is below 0, fractions allowed; @option
+ * is for the message.
+ */
 bool hvp_cli_options_number(const char *option, const char *text, double minimum, double maximum,
 			    double *ret_value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same without fractions; @maximum is at most 2^53 - 1. */
+bool hvp_cli_options_count(const char *option, const char *text, guint64 minimum, guint64 maximum,
+			   guint64 *ret_value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* What --replace and --no-replace together mean. */
 bool hvp_cli_options_read_replace(gboolean replace, gboolean no_replace, HvpReplace *ret_replace,

@@ -86,15 +86,12 @@ static bool parse(HvpCli *cli, char **arguments, RehearseText *text, char **ret_
 static bool read_count(const char *option, const char *text, guint minimum, guint maximum,
 		       guint *ret_value, GError **error)
 {
-	double value;
+	guint64 value;
 
 	if (text == NULL)
 		return true;
-	if (!hvp_cli_options_number(option, text, minimum, maximum, &value, error))
+	if (!hvp_cli_options_count(option, text, minimum, maximum, &value, error))
 		return false;
-	if (value != (guint)value)
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: %s is no whole number",
-				     option, text);
 	*ret_value = (guint)value;
 	return true;
 }

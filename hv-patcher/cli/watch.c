@@ -68,13 +68,13 @@ static char *find_uuid(const HvpCli *cli, GError **error)
 static bool check_options(const HvpCli *cli, const char *at_once, guint *ret_children,
 			  GError **error)
 {
-	double count = HVP_FOLLOW_DEFAULT_CHILDREN;
+	guint64 count = HVP_FOLLOW_DEFAULT_CHILDREN;
 
 	if (cli->qmp_path != NULL || cli->core_path != NULL || cli->process != NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "watch: libvirt's domains; no --qmp, --core or --pid");
-	if (at_once != NULL && !hvp_cli_options_number("--at-once", at_once, 1,
-						       HVP_FOLLOW_MAX_CHILDREN, &count, error))
+	if (at_once != NULL &&
+	    !hvp_cli_options_count("--at-once", at_once, 1, HVP_FOLLOW_MAX_CHILDREN, &count, error))
 		return false;
 	*ret_children = (guint)count;
 	return true;
