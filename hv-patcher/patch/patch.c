@@ -225,8 +225,8 @@ static bool patch_read(HvpPatch *self, const HvpPatchLayout *layout, GError **er
 		return hvp_error_set(error, HVP_ERROR_BAD_DATA, "empty");
 	if (length_bytes > HVP_PATCH_MAX_FILE_BYTES)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "%" G_GSIZE_FORMAT " bytes, at most %u are read", length_bytes,
-				     HVP_PATCH_MAX_FILE_BYTES);
+				     "too large: %" G_GSIZE_FORMAT " bytes, the limit is %u",
+				     length_bytes, HVP_PATCH_MAX_FILE_BYTES);
 	sha256 = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, self->bytes);
 	self->sha256 = g_string_chunk_insert(self->strings, sha256);
 	if (!hvp_signature_measure(bytes, length_bytes, &self->signature_bytes, error))

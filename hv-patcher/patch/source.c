@@ -30,8 +30,8 @@ static bool source_check(int fd, gsize max_bytes, gsize *ret_size_bytes, GError 
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "not a regular file");
 	if ((guint64)status.st_size > max_bytes)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "%" G_GINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT
-				     " are read",
+				     "too large: %" G_GINT64_FORMAT
+				     " bytes, the limit is %" G_GSIZE_FORMAT,
 				     (gint64)status.st_size, max_bytes);
 	if (status.st_size == 0)
 		return hvp_error_set(error, HVP_ERROR_BAD_DATA, "empty");

@@ -115,7 +115,8 @@ static void test_huge(Fixture *fixture, gconstpointer data G_GNUC_UNUSED)
 	g_assert_cmpint(fd, >=, 0);
 	g_assert_cmpint(ftruncate(fd, (off_t)10 << 30), ==, 0);
 	close(fd);
-	assert_refused(fixture->path, HVP_ERROR_INVALID_ARGUMENT, "at most");
+	assert_refused(fixture->path, HVP_ERROR_INVALID_ARGUMENT,
+		       "too large: 10737418240 bytes, the limit is 67108864");
 }
 
 /* A file under /proc says that it is empty, whatever it holds. */
