@@ -191,13 +191,13 @@ bool hvp_cli_bus_check_options(const HvpCli *cli, GError **error)
 {
 	if (cli->direct)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "%s: it is hvpatchd that is asked; no --direct",
+				     "%s: it asks hvpatchd and cannot be combined with --direct",
 				     cli->command->name);
 	return (cli->domain == NULL && cli->qmp_path == NULL && cli->core_path == NULL &&
 		cli->process == NULL && cli->connect_uri == NULL) ||
 	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "%s: all that hvpatchd knows; no --domain, --connect, --qmp, --core "
-			     "or --pid",
+			     "%s: it shows all that hvpatchd knows and cannot be combined with "
+			     "--domain, --connect, --qmp, --core or --pid",
 			     cli->command->name);
 }
 

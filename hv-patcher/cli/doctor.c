@@ -12,11 +12,14 @@
 static bool check_options(const HvpCli *cli, GError **error)
 {
 	if (cli->core_path != NULL)
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "doctor: a dump needs no host; no --core");
+		return hvp_error_set(
+			error, HVP_ERROR_INVALID_ARGUMENT,
+			"doctor: it takes --domain or --qmp, not --core: a dump needs nothing "
+			"of the host");
 	return cli->process == NULL ||
 	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "doctor: a process alone tells too little; --domain or --qmp");
+			     "doctor: it takes --domain or --qmp, not --pid: a process alone tells "
+			     "too little");
 }
 
 /* Each line of a remedy is escaped by itself: those are its own newlines. */

@@ -173,7 +173,8 @@ static bool check_options(const HvpCli *cli, GError **error)
 	return (cli->domain == NULL && cli->qmp_path == NULL && cli->core_path == NULL &&
 		cli->process == NULL) ||
 	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "list: all domains; no --domain, --qmp, --core or --pid");
+			     "list: it lists all domains and cannot be combined with --domain, "
+			     "--qmp, --core or --pid");
 }
 
 bool hvp_cli_list(HvpCli *cli, char **arguments, GError **error)

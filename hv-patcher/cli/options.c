@@ -484,7 +484,7 @@ bool hvp_cli_options_read_replace(gboolean replace, gboolean no_replace, HvpRepl
 {
 	if (replace && no_replace)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "--replace and --no-replace: which one?");
+				     "--replace and --no-replace exclude each other");
 	*ret_replace = replace	    ? HVP_REPLACE_YES
 		       : no_replace ? HVP_REPLACE_NO
 				    : HVP_REPLACE_AS_PATCH_SAYS;

@@ -249,7 +249,8 @@ static bool check_options(const HvpCli *cli, GError **error)
 	return (cli->domain == NULL && cli->qmp_path == NULL && cli->core_path == NULL &&
 		cli->process == NULL) ||
 	       hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-			     "recover: --all domains; no --domain, --qmp, --core or --pid");
+			     "recover: --all cannot be combined with --domain, --qmp, --core or "
+			     "--pid");
 }
 
 bool hvp_recover_all(HvpCli *cli, HvpOptions *options, GError **error)

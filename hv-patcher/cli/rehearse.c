@@ -104,9 +104,10 @@ static bool read_order(const HvpCli *cli, const RehearseText *text, HvpRehearsal
 
 	if (cli->qmp_path != NULL || cli->core_path != NULL || cli->domain != NULL ||
 	    cli->process != NULL || cli->connect_uri != NULL || cli->agent_path != NULL)
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "rehearse: it boots a guest of its own; no --domain, --qmp, "
-				     "--core, --pid or --agent");
+		return hvp_error_set(
+			error, HVP_ERROR_INVALID_ARGUMENT,
+			"rehearse: it boots a guest of its own and cannot be combined with "
+			"--domain, --connect, --qmp, --core, --pid or --agent");
 	if (text->kernel == NULL)
 		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
 				     "rehearse: which kernel? --kernel FILE is missing");

@@ -71,8 +71,10 @@ static bool check_options(const HvpCli *cli, const char *at_once, guint *ret_chi
 	guint64 count = HVP_FOLLOW_DEFAULT_CHILDREN;
 
 	if (cli->qmp_path != NULL || cli->core_path != NULL || cli->process != NULL)
-		return hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT,
-				     "watch: libvirt's domains; no --qmp, --core or --pid");
+		return hvp_error_set(
+			error, HVP_ERROR_INVALID_ARGUMENT,
+			"watch: it is for libvirt's domains and cannot be combined with "
+			"--qmp, --core or --pid");
 	if (at_once != NULL &&
 	    !hvp_cli_options_count("--at-once", at_once, 1, HVP_FOLLOW_MAX_CHILDREN, &count, error))
 		return false;
