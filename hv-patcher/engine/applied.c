@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/applied.h"
 
+#include "base/text.h"
+
 #define MAX_APPLIED 128U
+#define MAX_NAMED 8U
+#define MAX_NAME_BYTES 64
 
 void hvp_applied_free(HvpApplied *self)
 {
@@ -46,18 +50,57 @@ static HvpApplied *read_module(HvpTarget *target, const HvpModule *module, GErro
 	return g_steal_pointer(&self);
 }
 
+/* "a, b and 3 more"; the caller's. */
+static char *join_names(const GPtrArray *patches)
+{
+	GString *names = g_string_new(NULL);
+
+	for (guint i = 0; i < MIN(patches->len, MAX_NAMED); i++) {
+		const HvpApplied *patch = g_ptr_array_index(patches, i);
+		g_autofree char *name = hvp_text_escape(patch->name, HVP_TEXT_TERMINATED,
+							MAX_NAME_BYTES);
+
+		g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", name);
+	}
+	if (patches->len > MAX_NAMED)
+		g_string_append_printf(names, " and %u more", patches->len - MAX_NAMED);
+	return g_string_free(names, FALSE);
+}
+
+/* And what is instead. @module: of that name, but none of our patches; NULL. */
+static void set_not_applied(HvpTarget *target, const char *name, const HvpModule *module,
+			    GError **error)
+{
+	g_autofree char *what = module ? g_strdup_printf(
+						 "module %s is no patch that hvpatch applied", name)
+				       : g_strdup_printf("no patch %s is applied", name);
+	g_autoptr(GPtrArray) patches = hvp_applied_read_all(target, NULL);
+	g_autofree char *names = patches ? join_names(patches) : NULL;
+
+	if (patches == NULL)
+		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "%s", what);
+	else if (patches->len == 0)
+		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "%s; no other is applied", what);
+	else
+		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "%s; applied: %s", what, names);
+}
+
 HvpApplied *hvp_applied_read(HvpTarget *target, const char *name, GError **error)
 {
+	g_autoptr(GError) reason = NULL;
 	const HvpModule *module;
+	HvpApplied *self;
 
 	if (!hvp_target_refresh_modules(target, error))
 		return NULL;
 	module = hvp_modules_find(target->modules, name);
-	if (module == NULL) {
-		hvp_error_set(error, HVP_ERROR_NOT_FOUND, "no patch %s is applied", name);
-		return NULL;
-	}
-	return read_module(target, module, error);
+	self = module ? read_module(target, module, &reason) : NULL;
+	if (self == NULL &&
+	    (module == NULL || g_error_matches(reason, HVP_ERROR, HVP_ERROR_NOT_FOUND)))
+		set_not_applied(target, name, module, error);
+	else if (self == NULL)
+		g_propagate_error(error, g_steal_pointer(&reason));
+	return self;
 }
 
 GPtrArray *hvp_applied_read_all(HvpTarget *target, GError **error)

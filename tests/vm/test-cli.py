@@ -460,6 +460,15 @@ def _(guest):
                          'hvp_cmdline')
 
 
+@suite.case('revert-of-what-is-not-applied-NOT_FOUND-names-what-is')
+def _(guest):
+    assert_error(guest, ('revert', 'hvp_\x1b'), FAILED, 'no patch hvp_\\x1b is applied',
+                 'no other is applied')
+    with guest.applied('hvp_cmdline'), untouched(guest):
+        assert_error(guest, ('revert', 'hvp'), FAILED, 'no patch hvp is applied',
+                     '; applied: hvp_cmdline')
+
+
 @suite.case('modules-disabled-REFUSED', fresh=True)
 def _(guest):
     guest.check('echo 1 > /proc/sys/kernel/modules_disabled')
