@@ -111,7 +111,7 @@ static bool read_smp_locks(HvpTextSites *self, HvpKernel *kernel, GError **error
 {
 	bool uniproc;
 
-	self->tables[TABLE_SMP_LOCKS].kind = "SMP lock prefix";
+	self->tables[TABLE_SMP_LOCKS].kind = "an SMP lock prefix";
 	self->tables[TABLE_SMP_LOCKS].addresses = g_array_new(FALSE, FALSE, sizeof(guint64));
 	if (!read_uniproc(kernel, &uniproc, error))
 		return false;
@@ -123,13 +123,13 @@ HvpTextSites *hvp_text_sites_read(HvpKernel *kernel, GError **error)
 {
 	g_autoptr(HvpTextSites) self = g_new0(HvpTextSites, 1);
 
-	if (!read_optional(self, kernel, TABLE_JUMP_LABELS, "jump label", "__start___jump_table",
+	if (!read_optional(self, kernel, TABLE_JUMP_LABELS, "a jump label", "__start___jump_table",
 			   "__stop___jump_table", HVP_AT_JUMP_ENTRY_SIZE, HVP_AT_JUMP_ENTRY_CODE,
 			   error) ||
-	    !read_optional(self, kernel, TABLE_STATIC_CALLS, "static call",
+	    !read_optional(self, kernel, TABLE_STATIC_CALLS, "a static call",
 			   "__start_static_call_sites", "__stop_static_call_sites",
 			   HVP_AT_STATIC_CALL_SITE_SIZE, HVP_AT_STATIC_CALL_SITE_ADDRESS, error) ||
-	    !read_optional(self, kernel, TABLE_EXCEPTIONS, "exception-table entry",
+	    !read_optional(self, kernel, TABLE_EXCEPTIONS, "an exception-table entry",
 			   "__start___ex_table", "__stop___ex_table", HVP_AT_EXTABLE_SIZE,
 			   HVP_AT_EXTABLE_INSN, error) ||
 	    !read_smp_locks(self, kernel, error))
@@ -226,7 +226,7 @@ bool hvp_text_sites_check(const HvpTextSites *self, HvpGvaRange range, GError **
 
 			if (hvp_gva_range_contains(range, hvp_gva(address)))
 				return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-						     "a %s lies at 0x%" G_GINT64_MODIFIER
+						     "%s lies at 0x%" G_GINT64_MODIFIER
 						     "x, in the bytes to be replaced",
 						     self->tables[table].kind, address);
 		}

@@ -39,10 +39,10 @@ static const struct {
 	guint offset;
 	const char *kind;
 	const char *table;
-} known[] = { { "do_wait", 0x10, "jump label", "__start___jump_table" },
-	      { "kthread", 0x18, "static call", "__start_static_call_sites" },
-	      { "bp_frame", 0x30, "exception-table", "__start___ex_table" },
-	      { "schedule", 0x40, "SMP lock", "uniproc_patched" } };
+} known[] = { { "do_wait", 0x10, "a jump label lies at", "__start___jump_table" },
+	      { "kthread", 0x18, "a static call lies at", "__start_static_call_sites" },
+	      { "bp_frame", 0x30, "an exception-table entry lies at", "__start___ex_table" },
+	      { "schedule", 0x40, "an SMP lock prefix lies at", "uniproc_patched" } };
 
 static void test_each(void)
 {
