@@ -89,6 +89,12 @@ static bool no_room(const HvpFunctionFacts *facts, GError **error)
 			     facts->name, hvp_gva_range_size(facts->old));
 }
 
+static bool prefix_name(const HvpFunctionFacts *facts, GError **error)
+{
+	g_prefix_error(error, "%s: ", facts->name);
+	return false;
+}
+
 /* The site may not already lead somewhere else, nor be in the middle of a change. */
 static bool check_first(const HvpFunctionFacts *facts, const guint8 *code, gsize length_bytes,
 			HvpGva site, HvpGvaRange image, GError **error)
@@ -96,7 +102,7 @@ static bool check_first(const HvpFunctionFacts *facts, const guint8 *code, gsize
 	HvpInstruction first;
 
 	if (!hvp_instructions_decode(code, length_bytes, site, &first, error))
-		return false;
+		return prefix_name(facts, error);
 	if (first.kind == HVP_INSTRUCTION_BREAKPOINT)
 		return hvp_error_set(error, HVP_ERROR_CONFLICT,
 				     "%s holds a breakpoint behind its fentry slot", facts->name);
@@ -122,23 +128,19 @@ bool hvp_plan_site(const HvpFunctionFacts *facts, const HvpTextSites *sites, Hvp
 	if (facts->code[slot] == OPCODE_INT3)
 		return hvp_error_set(error, HVP_ERROR_BUSY,
 				     "the guest is changing %s's fentry slot", facts->name);
-	if (!check_first(facts, facts->code + at, facts->code_bytes - at, site.site, image,
-			 error) ||
-	    !hvp_instructions_cover(facts->code + at, facts->code_bytes - at, site.site,
-				    HVP_PLAN_JUMP_BYTES, &covered, error)) {
-		g_prefix_error(error, "%s: ", facts->name);
+	if (!check_first(facts, facts->code + at, facts->code_bytes - at, site.site, image, error))
 		return false;
-	}
+	if (!hvp_instructions_cover(facts->code + at, facts->code_bytes - at, site.site,
+				    HVP_PLAN_JUMP_BYTES, &covered, error))
+		return prefix_name(facts, error);
 	if (covered > HVP_PLAN_MAX_SITE_BYTES)
 		return no_room(facts, error);
 	site.length_bytes = covered;
 	memcpy(site.old_bytes, facts->code + at, covered);
 	if (sites != NULL &&
 	    !hvp_text_sites_check(
-		    sites, (HvpGvaRange){ site.site, hvp_gva_add(site.site, covered) }, error)) {
-		g_prefix_error(error, "%s: ", facts->name);
-		return false;
-	}
+		    sites, (HvpGvaRange){ site.site, hvp_gva_add(site.site, covered) }, error))
+		return prefix_name(facts, error);
 	*ret_site = site;
 	return true;
 }

@@ -24,11 +24,15 @@ static void assert_refused(const guint8 *bytes, gsize count, guint slot, HvpErro
 {
 	HvpFunctionFacts facts = make_facts(bytes, count, slot);
 	g_autoptr(GError) error = NULL;
+	const char *name;
 	HvpSite site;
 
 	g_assert_false(hvp_plan_site(&facts, NULL, IMAGE, &site, &error));
 	g_assert_error(error, HVP_ERROR, (int)code);
-	g_assert_nonnull(strstr(error->message, "victim"));
+	/* Once. */
+	name = strstr(error->message, "victim");
+	g_assert_nonnull(name);
+	g_assert_true(name == g_strrstr(error->message, "victim"));
 }
 
 /* call __fentry__ as NOP5; push rbp; mov rbp,rsp; push r12; ret */
