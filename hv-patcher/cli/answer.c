@@ -121,6 +121,7 @@ HvpErrorCode hvp_answer_code(const char *name)
 		{ "IDEMPOTENCY", HVP_ERROR_CONFLICT },
 		{ "TOO_LARGE", HVP_ERROR_BAD_DATA },
 		{ "TOO_MANY", HVP_ERROR_BUSY },
+		{ "UNAVAILABLE", HVP_ERROR_BUSY },
 		{ "GONE", HVP_ERROR_NOT_FOUND },
 	};
 

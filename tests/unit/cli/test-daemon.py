@@ -249,7 +249,8 @@ def case_operation_without_a_result_shows_its_error(*programs):
 def case_codes_are_exit_statuses(*programs):
     for code, status, shown in (('FORBIDDEN', REFUSED, 'PERMISSION'), ('BUSY', BUSY, 'BUSY'),
                                 ('UNAUTHENTICATED', REFUSED, 'PERMISSION'),
-                                ('TOO_MANY', BUSY, 'BUSY'), ('NOT_FOUND', FAILED, 'NOT_FOUND'),
+                                ('TOO_MANY', BUSY, 'BUSY'), ('UNAVAILABLE', BUSY, 'BUSY'),
+                                ('GONE', FAILED, 'NOT_FOUND'), ('NOT_FOUND', FAILED, 'NOT_FOUND'),
                                 ('CONFLICT', REFUSED, 'CONFLICT'), ('NEW', FAILED, 'INTERNAL')):
         problem = json.dumps({'code': code, 'detail': 'may not', 'title': 't', 'status': 1})
         script = [LIST, {'method': 'StartOperation', 'error': code, 'message': problem}]
