@@ -106,13 +106,23 @@ bool hvp_libvirt_set_domain_error(const HvpLibvirtDomain *self, GError **error)
 
 /* --- connections --- */
 
+/* "libvirt at URI", where somebody has named it; the caller's. */
+static char *describe_daemon(const char *uri)
+{
+	g_autofree char *quoted = quote(uri, MAX_QUOTED_BYTES);
+
+	return quoted[0] != '\0' ? g_strdup_printf("libvirt at %s", quoted) : g_strdup("libvirt");
+}
+
 static bool open_connection(HvpLibvirt *self, const char *uri, GError **error)
 {
+	g_autofree char *daemon = describe_daemon(uri);
+	g_autofree char *what = g_strdup_printf("no connection to %s", daemon);
 	char *own;
 
 	self->connection = virConnectOpen(uri);
 	if (self->connection == NULL)
-		return hvp_libvirt_set_error(error, "no connection to libvirt");
+		return hvp_libvirt_set_error(error, what);
 	own = virConnectGetURI(self->connection);
 	if (own == NULL)
 		return hvp_libvirt_set_error(error, "the connection's URI");
@@ -166,6 +176,7 @@ HvpLibvirt *hvp_libvirt_connect(const char *uri, GError **error)
 {
 	gint64 end_usec = g_get_monotonic_time() + CONNECT_USEC;
 	Opening *opening = g_new0(Opening, 1);
+	g_autofree char *daemon = describe_daemon(uri);
 	HvpLibvirt *result;
 	bool is_over;
 
@@ -181,7 +192,7 @@ HvpLibvirt *hvp_libvirt_connect(const char *uri, GError **error)
 	g_mutex_unlock(&opening->mutex);
 	/* Then it is the thread's. */
 	if (!is_over) {
-		hvp_error_set(error, HVP_ERROR_TIMED_OUT, "libvirt does not answer");
+		hvp_error_set(error, HVP_ERROR_TIMED_OUT, "%s does not answer", daemon);
 		return NULL;
 	}
 	result = g_steal_pointer(&opening->result);

@@ -312,6 +312,14 @@ def all_commands(patch):
                         'revert': ['hvp_cmdline']}.get(command, [])) for command in VM_COMMANDS]
 
 
+@suite.case('libvirt-out-of-reach-NAMES-THE-CONNECTION', guest=False)
+def _():
+    for arguments in (('list',), ('-d', 'vm', 'info'), ('-d', 'vm', 'install')):
+        status, stdout, stderr = run('-c', 'foo:///b\x1br', *arguments)
+        assert status != DONE and not stdout, (arguments, status, stderr)
+        assert_line(stderr, 'no connection to libvirt at foo:///b\\x1br: ')
+
+
 @suite.case('no-socket-FAILED')
 def _(guest):
     path = guest.path('nowhere')

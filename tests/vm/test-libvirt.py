@@ -230,10 +230,11 @@ def _(guest):
 
 @suite.case('no-daemon-NOT_FOUND')
 def _(guest):
+    uri = 'qemu+unix:///system?socket=/nonexistent'
     for command in (('list',), ('-d', guest.name, 'info')):
-        status, said = parsed(hvpatch(*command, uri='qemu+unix:///system?socket=/nonexistent'))
+        status, said = parsed(hvpatch(*command, uri=uri))
         assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
-        assert 'no connection to libvirt' in said['message'], said
+        assert f'no connection to libvirt at {uri}: ' in said['message'], said
 
 
 @suite.case('daemon-hangs-TIMED_OUT')
