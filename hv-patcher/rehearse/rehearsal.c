@@ -79,6 +79,7 @@ static bool boot(Rehearsal *self, GError **error)
 	g_autoptr(GBytes) kernel = NULL, initramfs = NULL;
 	HvpThrowawayOrder job = { .qemu_path = order->qemu_path,
 				  .plugin_path = plugin,
+				  .kernel_path = order->kernel_path,
 				  .word = word,
 				  .vcpu_count = order->vcpu_count,
 				  .memory_mib = order->memory_mib };

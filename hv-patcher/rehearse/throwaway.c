@@ -46,16 +46,17 @@ struct HvpThrowaway {
 	GString *output;   /* of the workload */
 };
 
-static bool check_kernel(GBytes *kernel, GError **error)
+static bool check_kernel(const HvpThrowawayOrder *order, GError **error)
 {
 	gsize length_bytes;
-	const guint8 *bytes = g_bytes_get_data(kernel, &length_bytes);
+	const guint8 *bytes = g_bytes_get_data(order->kernel, &length_bytes);
 
 	if (length_bytes < BOOT_MAGIC_OFFSET + strlen(BOOT_MAGIC) ||
 	    hvp_load_u16(bytes + BOOT_FLAG_OFFSET) != BOOT_FLAG ||
 	    memcmp(bytes + BOOT_MAGIC_OFFSET, BOOT_MAGIC, strlen(BOOT_MAGIC)) != 0)
 		return hvp_error_set(error, HVP_ERROR_BAD_DATA,
-				     "the kernel is no bzImage for x86, such as /boot/vmlinuz-*");
+				     "kernel %s is no bzImage for x86, such as /boot/vmlinuz-*",
+				     order->kernel_path);
 	return true;
 }
 
@@ -196,7 +197,7 @@ HvpThrowaway *hvp_throwaway_start(const HvpThrowawayOrder *order, GError **error
 	self->line = g_string_new(NULL);
 	self->output = g_string_new(NULL);
 	self->word = g_strdup(order->word);
-	if (!check_kernel(order->kernel, error))
+	if (!check_kernel(order, error))
 		return NULL;
 	program = find_program(order, error);
 	if (program == NULL || !make_folder(self, error) ||

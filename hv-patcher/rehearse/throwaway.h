@@ -24,6 +24,7 @@ typedef struct HvpThrowaway HvpThrowaway;
 typedef struct {
 	const char *qemu_path; /* NULL: qemu-system-x86_64 */
 	const char *plugin_path;
+	const char *kernel_path; /* for messages */
 	GBytes *kernel;
 	GBytes *initramfs;
 	const char *word; /* of its init */

@@ -310,7 +310,8 @@ def assert_failed(result, *words):
 def _(stage):
     with open(stage.path('text'), 'w') as stream:
         stream.write('no kernel\n' * 1000)
-    assert_failed(stage.rehearse('hvp_cmdline', kernel=stage.path('text')), 'bzImage')
+    assert_failed(stage.rehearse('hvp_cmdline', kernel=stage.path('text')), 'bzImage',
+                  stage.path('text'))
     assert_failed(stage.rehearse('hvp_cmdline', kernel=stage.path('nothing')), 'nothing')
     os.mkfifo(stage.path('fifo'))
     result = stage.rehearse('hvp_cmdline', kernel=stage.path('fifo'))
