@@ -164,6 +164,8 @@ bool hvp_cli_rehearse(HvpCli *cli, char **arguments, GError **error)
 	    !hvp_cli_limits_read(&text.limits, &options, error) ||
 	    !read_order(cli, &text, &order, error))
 		return false;
+	if (text.html != NULL && !hvp_html_check(text.html, error))
+		return false;
 	if (text.limits.max_pause == NULL)
 		options.max_pause_usec = HVP_REHEARSAL_DEFAULT_MAX_PAUSE_USEC;
 	report = run(path, &order, &options, error);

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "rehearse/html.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -349,16 +355,77 @@ char *hvp_html_make(const HvpReport *report)
 	return g_string_free(page, FALSE);
 }
 
+/* --- the file --- */
+
+/* Always false. Never PERMISSION: its exit status would say that the patch is refused. */
+static bool set_file_error(const char *path, int errno_value, GError **error)
+{
+	return hvp_error_set(error, errno_value == ENOENT ? HVP_ERROR_NOT_FOUND : HVP_ERROR_FAULT,
+			     "%s: %s", path, g_strerror(errno_value));
+}
+
+/* An empty file beside @path, *@ret_name (the caller's), that may take its place; or -1. */
+static int make_beside(const char *path, char **ret_name, GError **error)
+{
+	g_autofree char *name = g_strconcat(path, ".XXXXXX", NULL);
+	struct stat status;
+	int fd;
+
+	/* The place of a device is not taken. */
+	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+		hvp_error_set(error, HVP_ERROR_INVALID_ARGUMENT, "%s: not a regular file", path);
+		return -1;
+	}
+	fd = g_mkstemp_full(name, O_WRONLY | O_CLOEXEC, 0666);
+	if (fd < 0)
+		set_file_error(path, errno, error);
+	else
+		*ret_name = g_steal_pointer(&name);
+	return fd;
+}
+
+bool hvp_html_check(const char *path, GError **error)
+{
+	g_autofree char *name = NULL;
+	int fd = make_beside(path, &name, error);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	unlink(name);
+	return true;
+}
+
+/* False with errno set. */
+static bool fill(int fd, const char *page)
+{
+	gsize length_bytes = strlen(page), done = 0;
+
+	while (done < length_bytes) {
+		ssize_t count = write(fd, page + done, length_bytes - done);
+
+		if (count > 0)
+			done += (gsize)count;
+		else if (count == 0 || errno != EINTR)
+			return false;
+	}
+	return fsync(fd) == 0;
+}
+
 bool hvp_html_write(const HvpReport *report, const char *path, GError **error)
 {
 	g_autofree char *page = hvp_html_make(report);
-	g_autoptr(GError) reason = NULL;
+	g_autofree char *name = NULL;
+	int fd = make_beside(path, &name, error);
+	bool ok;
 
-	if (g_file_set_contents(path, page, -1, &reason))
-		return true;
-	return hvp_error_set(error,
-			     g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)
-				     ? HVP_ERROR_NOT_FOUND
-				     : HVP_ERROR_PERMISSION,
-			     "the report: %s", reason->message);
+	if (fd < 0)
+		return false;
+	ok = fill(fd, page) && rename(name, path) == 0;
+	if (!ok) {
+		set_file_error(path, errno, error);
+		unlink(name);
+	}
+	close(fd);
+	return ok;
 }

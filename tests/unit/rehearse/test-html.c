@@ -151,8 +151,32 @@ static void test_write(void)
 	g_assert_true(g_str_has_suffix(text, "</html>\n"));
 	g_assert_false(hvp_html_write(report, missing, &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_NOT_FOUND);
-	unlink(path);
-	rmdir(folder);
+	g_assert_true(g_str_has_prefix(error->message, missing));
+	/* What is there is replaced, and nothing else is left. */
+	g_assert_true(hvp_html_write(report, path, NULL));
+	g_assert_cmpint(unlink(path), ==, 0);
+	g_assert_cmpint(rmdir(folder), ==, 0);
+}
+
+static void test_check(void)
+{
+	g_autofree char *folder = g_dir_make_tmp("hvpatch-html-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(folder, "report.html", NULL);
+	g_autofree char *missing = g_build_filename(folder, "no", "report.html", NULL);
+	g_autofree char *expected = g_strdup_printf("%s: No such file or directory", missing);
+	g_autoptr(GError) nothing = NULL, device = NULL;
+
+	g_assert_true(hvp_html_check(path, NULL));
+	g_assert_false(hvp_html_check(missing, &nothing));
+	g_assert_error(nothing, HVP_ERROR, HVP_ERROR_NOT_FOUND);
+	g_assert_cmpstr(nothing->message, ==, expected);
+	g_assert_false(hvp_html_check(folder, NULL));
+	g_assert_false(hvp_html_check("/dev/null", &device));
+	g_assert_error(device, HVP_ERROR, HVP_ERROR_INVALID_ARGUMENT);
+	g_assert_true(g_file_set_contents(path, "kept", -1, NULL));
+	g_assert_true(hvp_html_check(path, NULL));
+	g_assert_cmpint(unlink(path), ==, 0);
+	g_assert_cmpint(rmdir(folder), ==, 0);
 }
 
 int main(int argc, char **argv)
@@ -163,5 +187,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/html/verdict-AND-EXIT-STATUS", test_verdict);
 	g_test_add_func("/html/no-violations-NO-MORE-THAN-IS-KNOWN", test_no_violations);
 	g_test_add_func("/html/file-WHOLE-OR-NOT-AT-ALL", test_write);
+	g_test_add_func("/html/file-TRIED-BEFORE-and-not-left", test_check);
 	return g_test_run();
 }
