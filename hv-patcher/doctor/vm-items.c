@@ -305,7 +305,7 @@ static void add_agent(GPtrArray *items, const HvpFactsHost *host, const HvpFacts
 	case HVP_FACTS_AGENT_CLOSED:
 		hvp_item_warn(items, "agent",
 			      g_strdup("dpkg -i hvpatch-agent_*.deb   # in the guest; see "
-				       "docs/guest-agent.md"),
+				       "guest-agent.md"),
 			      "the channel is there, and in the guest nobody at it; hvpatch works "
 			      "without");
 		break;
