@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -18,6 +21,8 @@
 #define MAX_ROLES 1024U
 #define MAX_NAME_BYTES 64U
 #define MAX_FILE_BYTES (1U << 20)
+#define READ_BYTES 4096U
+#define MAX_QUOTED_BYTES 64U
 
 static const char *const core_keys[] = {
 	"state",	   "uri",   "workers",	   "max-stopped", "max-pause", "unsigned",
@@ -183,6 +188,16 @@ static bool set_invalid(const Source *source, const char *group, const char *key
 			     quoted, why);
 }
 
+/* What @value is not. */
+static bool set_bad_value(const Source *source, const char *key, const char *value,
+			  const char *wanted, GError **error)
+{
+	g_autofree char *quoted = hvp_text_escape(value, HVP_TEXT_TERMINATED, MAX_QUOTED_BYTES);
+	g_autofree char *why = g_strdup_printf("'%s' is %s", quoted, wanted);
+
+	return set_invalid(source, CORE, key, why, error);
+}
+
 static bool set_no_group(const Source *source, const char *group, GError **error)
 {
 	g_autofree char *quoted = hvp_text_escape(group, HVP_TEXT_TERMINATED, MAX_NAME_BYTES);
@@ -250,8 +265,12 @@ static bool read_count(const Source *source, const char *key, guint minimum, gui
 		return false;
 	if (value == NULL)
 		return true;
-	if (!g_ascii_string_to_unsigned(value, 10, minimum, maximum, &number, NULL))
-		return set_invalid(source, CORE, key, "no whole number in its range", error);
+	if (!g_ascii_string_to_unsigned(value, 10, minimum, maximum, &number, NULL)) {
+		g_autofree char *wanted = g_strdup_printf("no whole number between %u and %u",
+							  minimum, maximum);
+
+		return set_bad_value(source, key, value, wanted, error);
+	}
 	*count = (guint)number;
 	return true;
 }
@@ -268,8 +287,8 @@ static bool read_pause(const Source *source, double *msec, GError **error)
 		return true;
 	number = g_ascii_strtod(value, &end);
 	if (end == value || *end != '\0' || !(number > 0 && number <= MAX_PAUSE_MSEC))
-		return set_invalid(source, CORE, "max-pause",
-				   "no number of milliseconds up to 1000", error);
+		return set_bad_value(source, "max-pause", value,
+				     "no number of milliseconds above 0, up to 1000", error);
 	*msec = number;
 	return true;
 }
@@ -278,7 +297,7 @@ static bool read_pause(const Source *source, double *msec, GError **error)
 static bool read_choice(const Source *source, const char *key, const char *yes, const char *no,
 			bool *choice, GError **error)
 {
-	g_autofree char *why = g_strdup_printf("neither %s nor %s", yes, no);
+	g_autofree char *wanted = g_strdup_printf("neither %s nor %s", yes, no);
 	g_autofree char *value = NULL;
 
 	if (!get_value(source, CORE, key, &value, error))
@@ -286,7 +305,8 @@ static bool read_choice(const Source *source, const char *key, const char *yes, 
 	if (value == NULL)
 		return true;
 	*choice = strcmp(value, yes) == 0;
-	return *choice || strcmp(value, no) == 0 || set_invalid(source, CORE, key, why, error);
+	return *choice || strcmp(value, no) == 0 ||
+	       set_bad_value(source, key, value, wanted, error);
 }
 
 static bool read_core(HvpConfig *self, const Source *source, GError **error)
@@ -295,7 +315,8 @@ static bool read_core(HvpConfig *self, const Source *source, GError **error)
 	    !read_text(source, CORE, "uri", &self->uri, error))
 		return false;
 	if (!g_path_is_absolute(self->state_folder))
-		return set_invalid(source, CORE, "state", "no absolute path", error);
+		return set_bad_value(source, "state", self->state_folder, "no absolute path",
+				     error);
 	return check_keys(source, CORE, core_keys, error) &&
 	       read_count(source, "workers", 1, MAX_WORKERS, &self->workers, error) &&
 	       read_count(source, "max-stopped", 1, MAX_STOPPED, &self->max_stopped, error) &&
@@ -403,15 +424,32 @@ static bool read_group(HvpConfig *self, const Source *source, const char *group,
 	return set_no_group(source, group, error);
 }
 
-static bool set_file_error(const char *path, const GError *reason, GError **error)
+/* At most one byte more than a configuration may have. False with errno set. */
+static bool fill(int fd, GString *text)
 {
-	HvpErrorCode code = HVP_ERROR_FAULT;
+	char some[READ_BYTES];
+	ssize_t count;
 
-	if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-		code = HVP_ERROR_NOT_FOUND;
-	else if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_ACCES))
-		code = HVP_ERROR_PERMISSION;
-	return hvp_error_set(error, code, "%s: %s", path, reason->message);
+	do {
+		count = read(fd, some, MIN(sizeof some, MAX_FILE_BYTES + 1 - text->len));
+		if (count > 0)
+			g_string_append_len(text, some, count);
+	} while (count > 0 || (count < 0 && errno == EINTR));
+	return count == 0;
+}
+
+/* Not by GLib, the messages of which have the path once more. The caller's. */
+static GString *read_file(const char *path, GError **error)
+{
+	g_autoptr(GString) text = g_string_sized_new(READ_BYTES);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	bool ok = fd >= 0 && fill(fd, text);
+
+	if (!ok)
+		hvp_error_set_errno(error, errno, HVP_ERROR_FAULT, "%s", path);
+	if (fd >= 0)
+		close(fd);
+	return ok ? g_steal_pointer(&text) : NULL;
 }
 
 static bool load(Source *source, gsize length_bytes, GError **error)
@@ -432,18 +470,14 @@ HvpConfig *hvp_config_read(const char *path, GError **error)
 {
 	g_autoptr(HvpConfig) self = hvp_config_new();
 	g_autoptr(GKeyFile) file = g_key_file_new();
-	g_autofree char *text = NULL;
-	g_autoptr(GError) reason = NULL;
+	g_autoptr(GString) text = read_file(path, error);
 	g_auto(GStrv) groups = NULL;
 	Source source = { .path = path, .file = file };
-	gsize length_bytes;
 
-	if (!g_file_get_contents(path, &text, &length_bytes, &reason)) {
-		set_file_error(path, reason, error);
+	if (text == NULL)
 		return NULL;
-	}
-	source.text = text;
-	if (!load(&source, length_bytes, error))
+	source.text = text->str;
+	if (!load(&source, text->len, error))
 		return NULL;
 	groups = g_key_file_get_groups(file, NULL);
 	for (gsize i = 0; groups[i] != NULL; i++)

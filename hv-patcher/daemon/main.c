@@ -81,7 +81,7 @@ static HvpConfig *read_config(const Program *self, GError **error)
 }
 
 /* polkit knows the names of connections of the system's bus, and of no other. */
-static GDBusConnection *open_bus(const Program *self, HvpAuthorityKind *ret_kind, GError **error)
+static GDBusConnection *connect_bus(const Program *self, HvpAuthorityKind *ret_kind, GError **error)
 {
 	const char *address = secure_getenv(BUS_VARIABLE);
 	const GDBusConnectionFlags flags = G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
@@ -97,6 +97,29 @@ static GDBusConnection *open_bus(const Program *self, HvpAuthorityKind *ret_kind
 	if (g_strcmp0(address, secure_getenv(SYSTEM_VARIABLE)) == 0)
 		*ret_kind = HVP_AUTHORITY_WITH_POLKIT;
 	return g_dbus_connection_new_for_address_sync(address, flags, NULL, NULL, error);
+}
+
+/* Where connect_bus looks for it, for people; the caller's. */
+static char *describe_bus(const Program *self)
+{
+	const char *address = secure_getenv(BUS_VARIABLE);
+
+	if (self->session)
+		return g_strdup("the session's address");
+	return address ? g_strdup(address)
+		       : g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, NULL);
+}
+
+static GDBusConnection *open_bus(const Program *self, HvpAuthorityKind *ret_kind, GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+	g_autofree char *place = describe_bus(self);
+	GDBusConnection *connection = connect_bus(self, ret_kind, &reason);
+
+	if (connection == NULL)
+		hvp_error_set(error, HVP_ERROR_FAULT, "no connection to D-Bus at %s: %s",
+			      place ? place : "the system's address", reason->message);
+	return connection;
 }
 
 /* --- while it runs --- */

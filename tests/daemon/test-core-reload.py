@@ -170,7 +170,8 @@ def _():
         last = len(without.splitlines())
         for added, line, why in (
                 ('nonsense\n', 1, 'nonsense'),
-                ('# fine\n\n[core]\nworkers=many\n', 4, '[core] workers: no whole number'),
+                ('# fine\n\n[core]\nworkers=many\n', 4,
+                 "[core] workers: 'many' is no whole number between 1 and 64"),
                 ('[core]\ndrain=1\n[core]\ndrain = x\n', 4, '[core] drain'),
                 ('[api]\nuser=0\nport=1\n', 3, '[api] port: there is no such key'),
                 ('[api]\n  user=no-such-user-at-all\n', 2, 'there is no user'),

@@ -120,7 +120,8 @@ static void test_malformed_by_LINE(void)
 	static const struct {
 		const char *text, *place;
 	} files[] = {
-		{ "[core]\nworkers=2\nworkers=0\n", ".conf:3: [core] workers" },
+		{ "[core]\nworkers=2\nworkers=0\n",
+		  ".conf:3: [core] workers: '0' is no whole number between 1 and 64" },
 		{ "[core]\n[api]\nuser=a\n[core]\n  drain = x\n", ".conf:5: [core] drain" },
 		{ "[core]\n\n# a\nnothing\n[core]\n", ".conf:4: " },
 		{ "state=/a", ".conf:1: " },
@@ -145,6 +146,7 @@ static void test_missing_NOT_FOUND(void)
 
 	g_assert_null(hvp_config_read("/nowhere/hvpatchd.conf", &error));
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_NOT_FOUND);
+	g_assert_cmpstr(error->message, ==, "/nowhere/hvpatchd.conf: No such file or directory");
 }
 
 /* The example is what holds without a file, and has every key. */
