@@ -1,11 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/apply.h"
 
+#include <string.h>
+
 #include "cli/note.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/remote-show.h"
 #include "cli/result.h"
+
+static bool set_kthreads(HvpManifest *manifest, const char *kthreads, GError **error)
+{
+	if (kthreads == NULL || hvp_manifest_set_kthreads(manifest, kthreads, error))
+		return true;
+	g_prefix_error(error, "--kthreads: ");
+	return false;
+}
+
+/* A mistyped option is told before any file is looked at. */
+static bool check_kthreads(const char *kthreads, GError **error)
+{
+	g_autoptr(HvpManifest) empty = hvp_manifest_parse("{}", strlen("{}"), "--kthreads", error);
+
+	return empty != NULL && set_kthreads(empty, kthreads, error);
+}
 
 static bool parse(HvpCli *cli, char **arguments, HvpCliLimits *limits, HvpOptions *options,
 		  char **ret_kthreads, char **ret_path, GError **error)
@@ -30,7 +48,8 @@ static bool parse(HvpCli *cli, char **arguments, HvpCliLimits *limits, HvpOption
 	};
 
 	return hvp_cli_options_parse(cli, arguments, entries, ret_path, error) &&
-	       hvp_cli_options_read_replace(replace, no_replace, &options->replace, error);
+	       hvp_cli_options_read_replace(replace, no_replace, &options->replace, error) &&
+	       check_kthreads(*ret_kthreads, error);
 }
 
 /* What the patch's author asks for, unless the operator asks for something else. */
@@ -39,12 +58,10 @@ static HvpManifest *open_manifest(const HvpPatch *patch, const char *path, const
 {
 	g_autoptr(HvpManifest) manifest = hvp_manifest_open(patch, path, error);
 
-	if (manifest != NULL && kthreads != NULL &&
-	    !hvp_manifest_set_kthreads(manifest, kthreads, error)) {
-		g_prefix_error(error, "--kthreads: ");
-		return NULL;
-	}
-	return manifest && hvp_manifest_check(manifest, error) ? g_steal_pointer(&manifest) : NULL;
+	return manifest && set_kthreads(manifest, kthreads, error) &&
+			       hvp_manifest_check(manifest, error)
+		       ? g_steal_pointer(&manifest)
+		       : NULL;
 }
 
 static HvpResult *run(HvpCli *cli, const HvpPatch *patch, const HvpOptions *options,
