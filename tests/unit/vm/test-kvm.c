@@ -148,7 +148,6 @@ static void be_vmm(Fixture *self, guint machines, guint vcpu_count)
 
 static bool has_kvm(void)
 {
-	g_autoptr(GError) error = NULL;
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0) {
