@@ -473,8 +473,9 @@ def wait_running(guest, seconds):
 def _(guest):
     scene = Scene(guest)
     with frozen(scene, 'apply', MIDDLE) as tool:
-        # The keeper ends a stop that outlives its budget, and goes home, for which it stops the guest
-        # again and again; of a suspend in such a moment QEMU takes no notice (docs/libvirt.md).
+        # The keeper ends a stop that outlives its budget, and goes home, for which it stops the
+        # guest again and again; of a suspend in such a moment QEMU takes no notice
+        # (docs/libvirt.md).
         wait_running(guest, 1.0)
         virsh('suspend', guest.name)
         status, said, _ = thaw(scene, tool)
