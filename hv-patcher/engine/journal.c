@@ -437,28 +437,44 @@ static bool read_file(HvpJournal *self, guint8 **ret_bytes, gsize *ret_length, G
 	return true;
 }
 
-bool hvp_journal_read_unfinished(HvpJournal *self, HvpJournalState **ret_state, GError **error)
+/* *@ret_whole_bytes: up to where it could be read; what follows is torn. */
+static bool read_state(HvpJournal *self, HvpJournalState **ret_state, gsize *ret_whole_bytes,
+		       gsize *ret_bytes, GError **error)
 {
 	g_autoptr(HvpJournalState) state = state_new();
 	g_autofree guint8 *bytes = NULL;
 	g_autoptr(GArray) records = NULL;
-	gsize length = 0;
 	bool torn, ended = true;
 
 	*ret_state = NULL;
-	if (!read_file(self, &bytes, &length, error))
+	*ret_whole_bytes = 0;
+	if (!read_file(self, &bytes, ret_bytes, error))
 		return false;
 	/* A torn tail announces something that has not happened. */
-	records = hvp_journal_parse(bytes, length, &torn);
+	records = hvp_journal_parse(bytes, *ret_bytes, &torn);
 	for (guint i = 0; i < records->len; i++) {
 		const HvpJournalRecord *record = &g_array_index(records, HvpJournalRecord, i);
 
 		ended = record->type == HVP_JOURNAL_END;
+		*ret_whole_bytes = (gsize)(record->payload - bytes) + record->length_bytes;
 		take_record(state, record);
 	}
 	if (!ended)
 		*ret_state = g_steal_pointer(&state);
 	return true;
+}
+
+bool hvp_journal_read_unfinished(HvpJournal *self, HvpJournalState **ret_state, GError **error)
+{
+	gsize whole_bytes, bytes;
+
+	if (!read_state(self, ret_state, &whole_bytes, &bytes, error))
+		return false;
+	/* What is appended behind a torn record could never be read. */
+	if (whole_bytes == bytes || hvp_journal_cut(self->fd, (gint64)whole_bytes))
+		return true;
+	g_clear_pointer(ret_state, hvp_journal_state_free);
+	return hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "journal %s", self->path);
 }
 
 bool hvp_journal_begin(HvpJournal *self, const char *operation, const char *patch,
@@ -579,8 +595,10 @@ bool hvp_journal_state_get_result(const HvpJournalState *self, const char *key, 
 bool hvp_journal_refresh_calls(HvpJournal *self, HvpJournalState *state, GError **error)
 {
 	g_autoptr(HvpJournalState) now = NULL;
+	gsize whole_bytes, bytes;
 
-	if (!hvp_journal_read_unfinished(self, &now, error))
+	/* Nothing is cut off: a keeper may be about to append. */
+	if (!read_state(self, &now, &whole_bytes, &bytes, error))
 		return false;
 	/* A journal of nothing but a keeper's attaching; what was read is all there is. */
 	for (guint i = 0; now != NULL && i < state->steps->len && i < now->steps->len; i++)

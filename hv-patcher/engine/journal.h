@@ -71,7 +71,7 @@ int hvp_journal_get_fd(const HvpJournal *self);
 
 /*
  * Reads what an earlier operation left: *@ret_state is NULL when it ended properly. The state is
- * the caller's.
+ * the caller's. A torn tail is cut off the file, so that what is appended next can be read.
  */
 bool hvp_journal_read_unfinished(HvpJournal *self, HvpJournalState **ret_state,
 				 GError **error) G_GNUC_WARN_UNUSED_RESULT;
