@@ -126,6 +126,22 @@ static bool next_record(HvpCursor *cursor, HvpJournalRecord *ret_record)
 	       hvp_load_u32(header + 12) == record_crc(header, ret_record->payload, length_bytes);
 }
 
+/*
+ * Whether the last of @records is the CALLED of a DIVERT that ends in the midst, at @bytes: both
+ * are one write, so the call was not made. With less than its type there it might be another
+ * record, and a call that was made is not to be made again.
+ */
+static bool is_half_a_call(const GArray *records, const guint8 *bytes, gsize length_bytes)
+{
+	return records->len > 0 &&
+	       g_array_index(records, HvpJournalRecord, records->len - 1).type ==
+		       HVP_JOURNAL_CALLED &&
+	       length_bytes >= CRC_FROM_BYTES + 4 &&
+	       length_bytes < HVP_JOURNAL_HEADER_BYTES + sizeof(HvpKeeperFrame) &&
+	       hvp_load_u32(bytes) == MAGIC &&
+	       hvp_load_u32(bytes + CRC_FROM_BYTES) == HVP_JOURNAL_DIVERT;
+}
+
 GArray *hvp_journal_parse(const guint8 *bytes, gsize length_bytes, bool *ret_torn)
 {
 	g_autoptr(GArray) records = g_array_new(FALSE, FALSE, sizeof(HvpJournalRecord));
@@ -134,8 +150,12 @@ GArray *hvp_journal_parse(const guint8 *bytes, gsize length_bytes, bool *ret_tor
 
 	*ret_torn = length_bytes > HVP_JOURNAL_MAX_BYTES;
 	while (cursor.offset_bytes < cursor.length_bytes) {
+		gsize at = cursor.offset_bytes;
+
 		if (!next_record(&cursor, &record)) {
 			*ret_torn = true;
+			if (is_half_a_call(records, bytes + at, cursor.length_bytes - at))
+				g_array_set_size(records, records->len - 1);
 			break;
 		}
 		g_array_append_val(records, record);

@@ -3,14 +3,15 @@
  * The journal of one operation on one VM: an append-only file of records, each
  * synced before the intrusion that it announces, so that whoever comes after
  * a killed tool and a killed keeper knows what is left to do. The tool and the
- * keeper append to the same file. A torn last record is cut off on reading.
+ * keeper append to the same file. A torn last record is cut off by whoever is
+ * to finish what was begun, before anything is appended.
  *
  *   file   = record*
  *   record = magic u32, type u32, length u32, crc32 u32 (of type, length, payload), payload
  *
  * For a call that steps wait for, CALLED and DIVERT are written at once. CALLED is in front so that
  * it can stay where there is no room for HOME and DIVERT is cut off instead: whoever recovers knows
- * without a further record that the call was made.
+ * without a further record that the call was made. Behind it a DIVERT that is torn takes it along.
  *
  * It lies on a tmpfs (/run/hvpatch): it outlives processes, not the host, and
  * neither does the VM.

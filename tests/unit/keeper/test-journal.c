@@ -168,6 +168,33 @@ static void test_two_at_once(void)
 	close(fd);
 }
 
+/* CALLED alone tells of a call that was made; before a torn DIVERT, of one that was not. */
+static void test_torn_call(void)
+{
+	const HvpKeeperFrame frame = { .return_pc = { 0x1234 } };
+	const HvpJournalRecord both[] = {
+		{ HVP_JOURNAL_CALLED, NULL, 0 },
+		{ HVP_JOURNAL_DIVERT, (const guint8 *)&frame, sizeof frame },
+	};
+	g_autofree guint8 *bytes = NULL;
+	gsize length_bytes;
+	int fd = open_journal();
+
+	append(fd, HVP_JOURNAL_ATTACH, NULL, 0);
+	g_assert_true(hvp_journal_append_all(fd, both, 2, NULL));
+	bytes = read_all(fd, &length_bytes);
+	close(fd);
+	for (gsize cut = 2 * HEADER_BYTES; cut < length_bytes; cut++) {
+		g_autofree guint8 *piece = g_memdup2(bytes, cut);
+		bool torn;
+		g_autoptr(GArray) records = hvp_journal_parse(piece, cut, &torn);
+
+		/* Less than a type may have been the beginning of anything. */
+		g_assert_cmpuint(records->len, ==, cut < 2 * HEADER_BYTES + 8 ? 2 : 1);
+		g_assert_true(torn == (cut != 2 * HEADER_BYTES));
+	}
+}
+
 static void test_empty(void)
 {
 	bool torn = true;
@@ -236,6 +263,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/journal/torn-at-every-byte", test_torn_at_every_byte);
 	g_test_add_func("/journal/corrupt-at-every-byte", test_corrupt_at_every_byte);
 	g_test_add_func("/journal/two-at-once", test_two_at_once);
+	g_test_add_func("/journal/torn-call-NOT-CALLED", test_torn_call);
 	g_test_add_func("/journal/empty", test_empty);
 	g_test_add_func("/journal/too-long-INTERNAL", test_too_long_INTERNAL);
 	g_test_add_func("/journal/cannot-write-FAULT", test_cannot_write);
