@@ -53,10 +53,22 @@
 	X(RQ_NR_SWITCHES, "rq", "nr_switches", false)                             \
 	X(RQ_CFS_TASKS, "rq", "cfs_tasks", false)                                 \
 	X(RQ_RT_QUEUE, "rq", "rt.active.queue", false)                            \
+	X(RQ_DL_ROOT, "rq", "dl.root.rb_root.rb_node", false)                     \
+	/* since 6.12 (f0e1a0643a59): sched_ext */                                \
+	X(RQ_SCX_RUNNABLE, "rq", "scx.runnable_list", false)                      \
 	X(TASK_GROUP_NODE, "task_struct", "se.group_node", false)                 \
 	X(TASK_RT_RUN_LIST, "task_struct", "rt.run_list", false)                  \
+	X(TASK_DL_NODE, "task_struct", "dl.rb_node", false)                       \
+	X(TASK_SCX_NODE, "task_struct", "scx.runnable_node", false)               \
 	/* with RT_GROUP_SCHED a queue also holds groups */                       \
 	X(RT_ENTITY_GROUP, "sched_rt_entity", "my_q", false)                      \
+	X(RT_ENTITY_RUN_LIST, "sched_rt_entity", "run_list", false)               \
+	X(RT_RQ_QUEUE, "rt_rq", "active.queue", false)                            \
+	X(DL_ENTITY_NODE, "sched_dl_entity", "rb_node", false)                    \
+	/* since 6.8 (63ba8422f876): queued, and no task */                       \
+	X(DL_ENTITY_SERVER, "sched_dl_entity", "dl_server", false)                \
+	X(RB_LEFT, "rb_node", "rb_left", false)                                   \
+	X(RB_RIGHT, "rb_node", "rb_right", false)                                 \
 	X(RQ_LOCK, "rq", "__lock", false)                                         \
 	/* 6.2 to 6.14: hot per-CPU variables in one struct */                    \
 	X(HOT_CURRENT, "pcpu_hot", "current_task", false)                         \

@@ -9,6 +9,9 @@
 #define MAX_PRIORITIES 128U
 #define LIST_HEAD_BYTES 16U
 #define BATCH_TASKS 128U
+/* Of one CPU, of what is queued and no task: realtime groups, and deadline servers. */
+#define MAX_GROUPS 4096U
+#define MAX_SERVERS 16U
 
 struct HvpTasks {
 	HvpKernel *kernel;
@@ -16,6 +19,7 @@ struct HvpTasks {
 	GHashTable *by_address; /* task address, mixed -> index + 1 */
 	guint64 mixer;		/* odd and random: no guest can choose addresses that collide */
 	HvpDeadline deadline;	/* for tasks to be added */
+	GArray *pending;	/* HvpGva: of a run queue, what is still to be visited */
 	/* The block of a task_struct that holds all fields but thread.sp, and room to read. */
 	guint32 block_start;
 	guint32 block_bytes;
@@ -38,6 +42,7 @@ void hvp_tasks_free(HvpTasks *self)
 		return;
 	g_array_unref(self->tasks);
 	g_hash_table_unref(self->by_address);
+	g_array_unref(self->pending);
 	g_free(self->blocks);
 	g_free(self);
 }
@@ -283,6 +288,7 @@ HvpTasks *hvp_tasks_new(HvpKernel *kernel, GError **error)
 	self->kernel = kernel;
 	self->tasks = g_array_new(FALSE, FALSE, sizeof(HvpTask));
 	self->by_address = g_hash_table_new(NULL, NULL);
+	self->pending = g_array_new(FALSE, FALSE, sizeof(HvpGva));
 	self->mixer = (guint64)g_random_int() << 32 | g_random_int() | 1;
 	if (!prepare_block(self, error))
 		return NULL;
@@ -319,53 +325,86 @@ bool hvp_tasks_add(HvpTasks *self, HvpGva address, GError **error)
 	return add_known(self, address.value, false, error);
 }
 
-/* The tasks on the list at @head, each linked by its member at @node. */
-static bool add_list(HvpTasks *self, HvpGva head, guint32 node, GError **error)
+static bool check_queue_time(const HvpTasks *self, GError **error)
+{
+	return !hvp_deadline_passed(self->deadline) ||
+	       hvp_error_set(error, HVP_ERROR_TIMED_OUT,
+			     "reading the guest's run queues takes too long");
+}
+
+static bool is_endless(GError **error)
+{
+	return hvp_error_set(error, HVP_ERROR_BAD_DATA, "a run queue of the guest does not end");
+}
+
+static bool read_at(const HvpTasks *self, guint64 base, HvpLayoutItem item, guint64 *ret_value,
+		    GError **error)
+{
+	return hvp_address_space_read_u64(hvp_kernel_get_space(self->kernel),
+					  hvp_gva(base + hvp_layout_get(layout_of(self), item)),
+					  ret_value, error);
+}
+
+/* @at is the list node of a realtime entity: a task's, or with RT_GROUP_SCHED a group's. */
+static bool add_realtime_entity(HvpTasks *self, guint64 at, GError **error)
+{
+	const HvpLayout *layout = layout_of(self);
+	guint64 group = 0;
+	HvpGva queue;
+
+	if (hvp_layout_has(layout, HVP_AT_RT_ENTITY_GROUP) &&
+	    !read_at(self, at - hvp_layout_get(layout, HVP_AT_RT_ENTITY_RUN_LIST),
+		     HVP_AT_RT_ENTITY_GROUP, &group, error))
+		return false;
+	if (group == 0)
+		return add_known(self, at - hvp_layout_get(layout, HVP_AT_TASK_RT_RUN_LIST), false,
+				 error);
+	if (self->pending->len == MAX_GROUPS)
+		return is_endless(error);
+	queue = hvp_gva(group + hvp_layout_get(layout, HVP_AT_RT_RQ_QUEUE));
+	g_array_append_val(self->pending, queue);
+	return true;
+}
+
+/* The tasks on the list at @head, each linked by its member @node. */
+static bool add_list(HvpTasks *self, HvpGva head, HvpLayoutItem node, GError **error)
 {
 	HvpAddressSpace *space = hvp_kernel_get_space(self->kernel);
+	guint32 offset = hvp_layout_get(layout_of(self), node);
 	guint64 at = 0;
 
 	if (!hvp_address_space_read_u64(space, head, &at, error))
 		return false;
 	/* Who was passed is known: a list longer than that passes somebody twice. */
 	for (guint steps = 0; at != head.value; steps++) {
-		if (steps > self->tasks->len)
-			return hvp_error_set(error, HVP_ERROR_BAD_DATA,
-					     "a run queue of the guest does not end");
-		if (hvp_deadline_passed(self->deadline))
-			return hvp_error_set(error, HVP_ERROR_TIMED_OUT,
-					     "reading the guest's run queues takes too long");
-		if (!add_known(self, at - node, false, error) ||
+		if (steps > self->tasks->len + MAX_GROUPS)
+			return is_endless(error);
+		if (!check_queue_time(self, error) ||
+		    !(node == HVP_AT_TASK_RT_RUN_LIST
+			      ? add_realtime_entity(self, at, error)
+			      : add_known(self, at - offset, false, error)) ||
 		    !hvp_address_space_read_u64(space, hvp_gva(at), &at, error))
 			return false;
 	}
 	return true;
 }
 
-static bool add_fair_queue(HvpTasks *self, HvpGva queue, GError **error)
+/* The tasks on @queue's list @head, of a class that this kernel may not have. */
+static bool add_list_of(HvpTasks *self, HvpGva queue, HvpLayoutItem head, HvpLayoutItem node,
+			GError **error)
 {
 	const HvpLayout *layout = layout_of(self);
 
-	return !hvp_layout_has(layout, HVP_AT_RQ_CFS_TASKS) ||
-	       !hvp_layout_has(layout, HVP_AT_TASK_GROUP_NODE) ||
-	       add_list(self, hvp_gva_add(queue, hvp_layout_get(layout, HVP_AT_RQ_CFS_TASKS)),
-			hvp_layout_get(layout, HVP_AT_TASK_GROUP_NODE), error);
+	return !hvp_layout_has(layout, head) || !hvp_layout_has(layout, node) ||
+	       add_list(self, hvp_gva_add(queue, hvp_layout_get(layout, head)), node, error);
 }
 
 /* One list for each priority, nearly all of them empty: their heads are read at once. */
-static bool add_realtime_queue(HvpTasks *self, HvpGva queue, GError **error)
+static bool add_priorities(HvpTasks *self, HvpGva lists, GError **error)
 {
-	const HvpLayout *layout = layout_of(self);
 	guint8 heads[MAX_PRIORITIES * LIST_HEAD_BYTES];
-	HvpGva lists;
-	guint count;
+	guint count = MIN(layout_of(self)->items[HVP_AT_RQ_RT_QUEUE].count, MAX_PRIORITIES);
 
-	if (!hvp_layout_has(layout, HVP_AT_RQ_RT_QUEUE) ||
-	    !hvp_layout_has(layout, HVP_AT_TASK_RT_RUN_LIST) ||
-	    hvp_layout_has(layout, HVP_AT_RT_ENTITY_GROUP))
-		return true;
-	lists = hvp_gva_add(queue, hvp_layout_get(layout, HVP_AT_RQ_RT_QUEUE));
-	count = MIN(layout->items[HVP_AT_RQ_RT_QUEUE].count, MAX_PRIORITIES);
 	if (!hvp_address_space_read(hvp_kernel_get_space(self->kernel), lists, heads,
 				    count * LIST_HEAD_BYTES, error))
 		return false;
@@ -373,7 +412,90 @@ static bool add_realtime_queue(HvpTasks *self, HvpGva queue, GError **error)
 		HvpGva head = hvp_gva_add(lists, i * LIST_HEAD_BYTES);
 
 		if (hvp_load_u64(heads + i * LIST_HEAD_BYTES) != head.value &&
-		    !add_list(self, head, hvp_layout_get(layout, HVP_AT_TASK_RT_RUN_LIST), error))
+		    !add_list(self, head, HVP_AT_TASK_RT_RUN_LIST, error))
+			return false;
+	}
+	return true;
+}
+
+/* With RT_GROUP_SCHED, groups have queues of their own, with tasks and groups again. */
+static bool add_realtime_queue(HvpTasks *self, HvpGva queue, GError **error)
+{
+	const HvpLayout *layout = layout_of(self);
+	HvpGva lists;
+
+	if (!hvp_layout_has(layout, HVP_AT_RQ_RT_QUEUE) ||
+	    !hvp_layout_has(layout, HVP_AT_TASK_RT_RUN_LIST))
+		return true;
+	if (hvp_layout_has(layout, HVP_AT_RT_ENTITY_GROUP) &&
+	    (!hvp_layout_require(layout, HVP_AT_RT_ENTITY_RUN_LIST, error) ||
+	     !hvp_layout_require(layout, HVP_AT_RT_RQ_QUEUE, error)))
+		return false;
+	lists = hvp_gva_add(queue, hvp_layout_get(layout, HVP_AT_RQ_RT_QUEUE));
+	g_array_set_size(self->pending, 0);
+	g_array_append_val(self->pending, lists);
+	for (guint i = 0; i < self->pending->len; i++)
+		if (!check_queue_time(self, error) ||
+		    !add_priorities(self, g_array_index(self->pending, HvpGva, i), error))
+			return false;
+	return true;
+}
+
+/* Whether @entity is a task's, and not what lets another class run (a dl_server). */
+static bool is_deadline_task(HvpTasks *self, guint64 entity, bool *ret_is_task, GError **error)
+{
+	const HvpLayoutValue *server = &layout_of(self)->items[HVP_AT_DL_ENTITY_SERVER];
+	guint8 flags = 0;
+
+	if (server->value != HVP_LAYOUT_ABSENT &&
+	    !hvp_address_space_read(hvp_kernel_get_space(self->kernel),
+				    hvp_gva(entity + server->value), &flags, 1, error))
+		return false;
+	*ret_is_task = (flags >> server->bit & 1) == 0;
+	return true;
+}
+
+static bool add_deadline_node(HvpTasks *self, guint64 node, GError **error)
+{
+	const HvpLayout *layout = layout_of(self);
+	HvpGva children[2];
+	bool is_task;
+
+	if (!is_deadline_task(self, node - hvp_layout_get(layout, HVP_AT_DL_ENTITY_NODE), &is_task,
+			      error) ||
+	    (is_task &&
+	     !add_known(self, node - hvp_layout_get(layout, HVP_AT_TASK_DL_NODE), false, error)) ||
+	    !read_at(self, node, HVP_AT_RB_LEFT, &children[0].value, error) ||
+	    !read_at(self, node, HVP_AT_RB_RIGHT, &children[1].value, error))
+		return false;
+	for (guint i = 0; i < G_N_ELEMENTS(children); i++)
+		if (children[i].value != 0)
+			g_array_append_val(self->pending, children[i]);
+	return true;
+}
+
+/* A red-black tree by deadlines. */
+static bool add_deadline_queue(HvpTasks *self, HvpGva queue, GError **error)
+{
+	static const HvpLayoutItem needed[] = { HVP_AT_RQ_DL_ROOT, HVP_AT_TASK_DL_NODE,
+						HVP_AT_DL_ENTITY_NODE, HVP_AT_RB_LEFT,
+						HVP_AT_RB_RIGHT };
+	HvpGva root;
+
+	for (guint i = 0; i < G_N_ELEMENTS(needed); i++)
+		if (!hvp_layout_has(layout_of(self), needed[i]))
+			return true;
+	if (!read_at(self, queue.value, HVP_AT_RQ_DL_ROOT, &root.value, error))
+		return false;
+	g_array_set_size(self->pending, 0);
+	if (root.value != 0)
+		g_array_append_val(self->pending, root);
+	for (guint i = 0; i < self->pending->len; i++) {
+		/* As with lists: who was visited is known, but for a few. */
+		if (i > self->tasks->len + MAX_SERVERS)
+			return is_endless(error);
+		if (!check_queue_time(self, error) ||
+		    !add_deadline_node(self, g_array_index(self->pending, HvpGva, i).value, error))
 			return false;
 	}
 	return true;
@@ -387,7 +509,11 @@ bool hvp_tasks_add_queued(HvpTasks *self, GError **error)
 		if (hvp_kernel_get_cpu_offset(self->kernel, cpu) == 0)
 			continue;
 		if (!hvp_kernel_per_cpu(self->kernel, "runqueues", cpu, &queue, error) ||
-		    !add_fair_queue(self, queue, error) || !add_realtime_queue(self, queue, error))
+		    !add_list_of(self, queue, HVP_AT_RQ_CFS_TASKS, HVP_AT_TASK_GROUP_NODE, error) ||
+		    !add_list_of(self, queue, HVP_AT_RQ_SCX_RUNNABLE, HVP_AT_TASK_SCX_NODE,
+				 error) ||
+		    !add_realtime_queue(self, queue, error) ||
+		    !add_deadline_queue(self, queue, error))
 			return false;
 	}
 	return true;

@@ -49,9 +49,11 @@ bool hvp_tasks_reread(HvpTasks *self, HvpTask *ret_tasks);
 bool hvp_tasks_same_links(const HvpTasks *self, const HvpTask *now);
 
 /*
- * While the guest stands still and no run queue is locked: adds every task that is queued to run
- * and not known yet. An exiting thread is on no list of above from its release on, and still runs.
- * Errors as of hvp_tasks_read.
+ * While the guest stands still and no run queue is locked: adds every task that is queued to run,
+ * in whatever scheduling class, and not known yet. An exiting thread is on no list of above from
+ * its release on, and still runs. One that a class holds back until it gets more time (a throttled
+ * deadline task, a throttled realtime group) is in no queue, as if it slept. Errors as of
+ * hvp_tasks_read; UNSUPPORTED where its BTF lacks what it takes.
  */
 bool hvp_tasks_add_queued(HvpTasks *self, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

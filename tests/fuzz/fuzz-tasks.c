@@ -33,7 +33,8 @@ static void add_task_places(Changes *changes, HvpGva task)
 		HVP_AT_TASK_STATE,  HVP_AT_TASK_EXIT_STATE, HVP_AT_TASK_ON_CPU, HVP_AT_TASK_COMM,
 	};
 	static const HvpLayoutItem nodes[] = { HVP_AT_TASK_TASKS, HVP_AT_TASK_THREAD_NODE,
-					       HVP_AT_TASK_GROUP_NODE, HVP_AT_TASK_RT_RUN_LIST };
+					       HVP_AT_TASK_GROUP_NODE, HVP_AT_TASK_RT_RUN_LIST,
+					       HVP_AT_TASK_DL_NODE };
 
 	for (guint i = 0; i < G_N_ELEMENTS(nodes); i++)
 		add_node_places(changes, task, nodes[i]);
@@ -58,6 +59,7 @@ static void add_cpu_places(Changes *changes, guint cpu)
 	changes_add_member(changes, queue, HVP_AT_RQ_IDLE);
 	add_node_places(changes, queue, HVP_AT_RQ_CFS_TASKS);
 	add_node_places(changes, queue, HVP_AT_RQ_RT_QUEUE);
+	changes_add_member(changes, queue, HVP_AT_RQ_DL_ROOT);
 }
 
 static Scene *scene_of(Generation generation)

@@ -154,6 +154,11 @@ static const struct {
 	{ "static_call_site", "addr", 0, 0 },
 	{ "exception_table_entry", "insn", 0, 0 },
 	{ "inactive_task_frame", "ret_addr", 48 * 8, 0 },
+	/* Before the node of what holds it, where a struct within another has a gap. */
+	{ "sched_rt_entity", "my_q", 8 * 8, 0 },
+	{ "sched_dl_entity", "dl_server", 8 * 8 + 3, 1 },
+	{ "rb_node", "rb_right", 0, 0 },
+	{ "rb_node", "rb_left", 8 * 8, 0 },
 };
 
 static const struct {
@@ -176,10 +181,16 @@ static const struct {
 /* "struct.member", "struct" or enumerator that only some generations have. */
 static const char *const only_6_1[] = { "orc_entry.end", "module.core_layout", "module.init_layout",
 					NULL };
-static const char *const only_6_12[] = {
-	"orc_entry.signal", "module.mem", "module_memory", "pcpu_hot", "MOD_TEXT",
-	"MOD_INIT_TEXT",    NULL
-};
+static const char *const only_6_12[] = { "orc_entry.signal",
+					 "module.mem",
+					 "module_memory",
+					 "pcpu_hot",
+					 "MOD_TEXT",
+					 "MOD_INIT_TEXT",
+					 "rq.scx",
+					 "task_struct.scx",
+					 "sched_dl_entity.dl_server",
+					 NULL };
 static const char *const only_rt[] = { "mutex.rtmutex", NULL };
 static const char *const not_rt[] = { "mutex.owner", NULL };
 

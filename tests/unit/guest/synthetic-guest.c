@@ -550,6 +550,10 @@ static void make_cpus(SyntheticGuest *self)
 		synthetic_guest_set(self, queue, HVP_AT_RQ_IDLE, idle[cpu].value);
 		synthetic_guest_set(self, queue, HVP_AT_RQ_CURR, idle[cpu].value);
 		list_init(self, synthetic_guest_member(self, queue, HVP_AT_RQ_CFS_TASKS));
+		list_init(self, synthetic_guest_member(self, queue, HVP_AT_RQ_RT_QUEUE));
+		if (self->options.generation != GENERATION_6_1)
+			list_init(self,
+				  synthetic_guest_member(self, queue, HVP_AT_RQ_SCX_RUNNABLE));
 		if (self->options.generation != GENERATION_6_1)
 			current = synthetic_guest_member(self, current, HVP_AT_HOT_CURRENT);
 		synthetic_guest_put(self, current, idle[cpu].value);

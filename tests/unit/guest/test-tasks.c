@@ -537,6 +537,127 @@ static void test_queued_realtime(void)
 	g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
 }
 
+static HvpGva queue_member(Fixture *self, guint cpu, HvpLayoutItem item)
+{
+	return synthetic_guest_member(self->guest,
+				      synthetic_guest_per_cpu(self->guest, "runqueues", cpu), item);
+}
+
+/* A task that is on no list at all. */
+static HvpGva add_exiting(Fixture *self)
+{
+	return synthetic_guest_alloc(self->guest,
+				     hvp_layout_get(&self->guest->layout, HVP_AT_TASK_SIZE));
+}
+
+/* A realtime group's entity, queued at @head, and its own queue. */
+static HvpGva add_group(Fixture *self, HvpGva head)
+{
+	HvpGva entity = synthetic_guest_alloc(self->guest, 64);
+	HvpGva group = synthetic_guest_alloc(self->guest, 64);
+	HvpGva queue = member(self, group, HVP_AT_RT_RQ_QUEUE);
+
+	synthetic_guest_set(self->guest, entity, HVP_AT_RT_ENTITY_GROUP, group.value);
+	synthetic_guest_list_add(self->guest, head,
+				 member(self, entity, HVP_AT_RT_ENTITY_RUN_LIST));
+	synthetic_guest_put(self->guest, queue, queue.value);
+	synthetic_guest_put(self->guest, hvp_gva_add(queue, 8), queue.value);
+	return queue;
+}
+
+/* With RT_GROUP_SCHED: beside a group, in it, and in one of that. */
+static void test_queued_in_group(void)
+{
+	HvpGva head, inner, outer, exiting[3];
+	g_autoptr(HvpTasks) tasks = NULL;
+	g_autoptr(GError) error = NULL;
+	Fixture f;
+
+	set_up(&f, GENERATION_6_1);
+	head = queue_member(&f, 1, HVP_AT_RQ_RT_QUEUE);
+	outer = add_group(&f, head);
+	inner = add_group(&f, outer);
+	for (guint i = 0; i < 3; i++) {
+		exiting[i] = add_exiting(&f);
+		synthetic_guest_list_add(f.guest,
+					 i == 0	  ? head
+					 : i == 1 ? outer
+						  : inner,
+					 member(&f, exiting[i], HVP_AT_TASK_RT_RUN_LIST));
+	}
+	tasks = hvp_tasks_read(f.kernel, NULL);
+	g_assert_true(hvp_tasks_add_queued(tasks, &error));
+	g_assert_no_error(error);
+	g_assert_cmpuint(hvp_tasks_count(tasks), ==, TASKS + 3);
+	for (guint i = 0; i < 3; i++)
+		g_assert_nonnull(hvp_tasks_find(tasks, exiting[i]));
+	/* A group that is in itself. */
+	synthetic_guest_put(f.guest, inner, synthetic_guest_get(f.guest, outer));
+	g_assert_false(hvp_tasks_add_queued(tasks, &error));
+	g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+	tear_down(&f);
+}
+
+/* A tree by deadline of a known task, one that is on no list, and what is no task. */
+static void test_queued_by_deadline(void)
+{
+	for (guint generation = 0; generation < 2; generation++) {
+		g_autoptr(HvpTasks) tasks = NULL;
+		g_autoptr(GError) error = NULL;
+		HvpGva root, exiting, server, nodes[3];
+		Fixture f;
+
+		set_up(&f, generation);
+		exiting = add_exiting(&f);
+		server = synthetic_guest_alloc(f.guest, 64);
+		nodes[0] = member(&f, f.kthread, HVP_AT_TASK_DL_NODE);
+		nodes[1] = member(&f, exiting, HVP_AT_TASK_DL_NODE);
+		nodes[2] = member(&f, server, HVP_AT_DL_ENTITY_NODE);
+		if (generation == GENERATION_6_12)
+			synthetic_guest_set(
+				f.guest, server, HVP_AT_DL_ENTITY_SERVER,
+				1U << f.guest->layout.items[HVP_AT_DL_ENTITY_SERVER].bit);
+		root = queue_member(&f, 1, HVP_AT_RQ_DL_ROOT);
+		tasks = hvp_tasks_read(f.kernel, NULL);
+		g_assert_true(hvp_tasks_add_queued(tasks, &error));
+		g_assert_cmpuint(hvp_tasks_count(tasks), ==, TASKS);
+		synthetic_guest_put(f.guest, root, nodes[0].value);
+		synthetic_guest_set(f.guest, nodes[0], HVP_AT_RB_RIGHT, nodes[1].value);
+		if (generation == GENERATION_6_12)
+			synthetic_guest_set(f.guest, nodes[1], HVP_AT_RB_LEFT, nodes[2].value);
+		g_assert_true(hvp_tasks_add_queued(tasks, &error));
+		g_assert_no_error(error);
+		g_assert_nonnull(hvp_tasks_find(tasks, exiting));
+		g_assert_cmpuint(hvp_tasks_count(tasks), ==, TASKS + 1);
+		/* Back to the root; nowhere. */
+		synthetic_guest_set(f.guest, nodes[1], HVP_AT_RB_RIGHT, nodes[0].value);
+		g_assert_false(hvp_tasks_add_queued(tasks, &error));
+		g_assert_error(error, HVP_ERROR, HVP_ERROR_BAD_DATA);
+		g_clear_error(&error);
+		synthetic_guest_set(f.guest, nodes[1], HVP_AT_RB_RIGHT, 0x1000);
+		g_assert_false(hvp_tasks_add_queued(tasks, &error));
+		g_assert_nonnull(error);
+		tear_down(&f);
+	}
+}
+
+static void test_queued_by_sched_ext(void)
+{
+	g_autoptr(HvpTasks) tasks = NULL;
+	g_autoptr(GError) error = NULL;
+	HvpGva exiting;
+	Fixture f;
+
+	set_up(&f, GENERATION_6_12);
+	exiting = add_exiting(&f);
+	synthetic_guest_list_add(f.guest, queue_member(&f, 0, HVP_AT_RQ_SCX_RUNNABLE),
+				 member(&f, exiting, HVP_AT_TASK_SCX_NODE));
+	tasks = hvp_tasks_read(f.kernel, NULL);
+	g_assert_true(hvp_tasks_add_queued(tasks, &error));
+	g_assert_nonnull(hvp_tasks_find(tasks, exiting));
+	tear_down(&f);
+}
+
 static void test_add(void)
 {
 	g_autoptr(HvpTasks) tasks = NULL;
@@ -583,6 +704,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/tasks/list-changed-between-reads-BUSY", test_racing);
 	g_test_add_func("/tasks/queued-on-no-other-list-ADDED", test_queued);
 	g_test_add_func("/tasks/queued-at-realtime-priority-ADDED", test_queued_realtime);
+	g_test_add_func("/tasks/queued-in-realtime-group-ADDED", test_queued_in_group);
+	g_test_add_func("/tasks/queued-by-deadline-ADDED", test_queued_by_deadline);
+	g_test_add_func("/tasks/queued-by-sched-ext-ADDED", test_queued_by_sched_ext);
 	g_test_add_func("/tasks/known-NOT-ADDED-again", test_add);
 	g_test_add_func("/tasks/more-than-a-batch-READ", test_many);
 	return g_test_run();
