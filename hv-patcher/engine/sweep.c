@@ -35,7 +35,7 @@ struct HvpSweep {
 	GArray *unseen;	  /* guint: indices of verdicts that are still to be made; then, changed */
 	GArray *frames;	  /* HvpFrame */
 	guint frame_room; /* how many of them were made room for */
-	GArray *departed; /* HvpTask: seen once, on no list since, not seen dead */
+	GArray *departed; /* HvpTask: known once, on no list since, not in tasks, not seen dead */
 	GArray *now;	  /* HvpTask, room to read keys again */
 	guint8 *stacks;	  /* [READ_TASKS][stack_bytes] */
 	HvpVirtualRead reads[READ_TASKS];
@@ -273,25 +273,84 @@ static void add_entries(HvpSweep *self)
 	}
 }
 
-/* Whoever was in @before and is not in @tasks exits, but may still run for a while. */
-static void note_departed(HvpSweep *self, const GArray *before, HvpTasks *tasks)
+/*
+ * Whether @known, which was on no list when that was looked at, may be on its way to its end yet:
+ * it is not dead, and its memory is not another task's by now, or none.
+ */
+static bool may_still_run(HvpTasks *tasks, const HvpTask *known)
 {
-	for (guint i = 0; i < before->len && self->departed->len < MAX_DEPARTED; i++) {
-		const HvpSweepTask *entry = &g_array_index(before, HvpSweepTask, i);
+	HvpTask now;
 
-		if (hvp_tasks_find(tasks, entry->task.address) == NULL)
-			g_array_append_val(self->departed, entry->task);
-	}
+	return hvp_tasks_look(tasks, known->address, &now) && now.pid == known->pid &&
+	       now.start_boottime_nsec == known->start_boottime_nsec && !hvp_task_is_dead(&now);
 }
 
-/* A fresh entry for every task of @tasks. */
-static void start_verdicts(HvpSweep *self, HvpTasks *tasks)
+/* Forgets of those that have left who is dead, and who is in @tasks after all. */
+static bool prune_departed(HvpSweep *self, HvpTasks *tasks, GError **error)
 {
-	note_departed(self, self->verdicts, tasks);
+	guint kept = 0;
+	bool in_time = true;
+
+	for (guint i = 0; i < self->departed->len; i++) {
+		HvpTask known = g_array_index(self->departed, HvpTask, i);
+
+		in_time = in_time && check_time(self, error);
+		if (!in_time ||
+		    (may_still_run(tasks, &known) && hvp_tasks_find(tasks, known.address) == NULL))
+			g_array_index(self->departed, HvpTask, kept++) = known;
+	}
+	g_array_set_size(self->departed, kept);
+	return in_time;
+}
+
+/* The task at @index of the list, by what was last read of it: its struct may be another's since.
+ */
+static const HvpTask *known_task(const HvpSweep *self, guint index)
+{
+	return index < self->verdicts->len ? &verdict_at(self, index)->task
+					   : hvp_tasks_get(self->tasks, index);
+}
+
+/*
+ * Whoever is known and not in @tasks exits, but may still run for a while. All of them or, on
+ * failure, none.
+ */
+static bool note_departed(HvpSweep *self, HvpTasks *tasks, GError **error)
+{
+	guint count = self->tasks ? hvp_tasks_count(self->tasks) : 0;
+	guint before = self->departed->len;
+
+	for (guint i = 0; i < count; i++) {
+		const HvpTask *task = known_task(self, i);
+
+		if (hvp_tasks_find(tasks, task->address) != NULL || !may_still_run(tasks, task))
+			continue;
+		if (self->departed->len == MAX_DEPARTED) {
+			g_array_set_size(self->departed, before);
+			return hvp_error_set(error, HVP_ERROR_BUSY,
+					     "more than %u tasks of the guest are exiting",
+					     MAX_DEPARTED);
+		}
+		g_array_append_vals(self->departed, task, 1);
+	}
+	return true;
+}
+
+/*
+ * A fresh entry for every task of @tasks, which it takes. Where those that have left could not be
+ * noted the old ones stay: nothing else knows of them.
+ */
+static bool start_verdicts(HvpSweep *self, HvpTasks *tasks, GError **error)
+{
+	g_autoptr(HvpTasks) owned = tasks;
+
+	if (!prune_departed(self, tasks, error) || !note_departed(self, tasks, error))
+		return false;
 	hvp_tasks_free(self->tasks);
-	self->tasks = tasks;
+	self->tasks = g_steal_pointer(&owned);
 	g_array_set_size(self->verdicts, 0);
 	add_entries(self);
+	return true;
 }
 
 /* For the frames of all tasks, behind those that are kept already. */
@@ -409,9 +468,8 @@ bool hvp_sweep_run(HvpSweep *self, GError **error)
 		(void)hvp_modules_get_orc(self->target->modules,
 					  hvp_modules_get(self->target->modules, i));
 	hvp_activity_mark(self->activity);
-	if (!read_tasks(self, &tasks, error))
+	if (!read_tasks(self, &tasks, error) || !start_verdicts(self, tasks, error))
 		return false;
-	start_verdicts(self, tasks);
 	reserve(self);
 	collect_unseen(self, 0);
 	if (!trace_unseen(self, MOMENT_RUNNING, &traced, error) || !drop_moved(self, error))
@@ -547,15 +605,14 @@ static bool trace_on_vcpu(HvpSweep *self, HvpSweepTask *entry, const HvpRegister
 /* The list itself changed: take the new one, keeping the verdicts of those that have not moved. */
 static bool rebuild(HvpSweep *self, GError **error)
 {
-	g_autoptr(GArray) old = self->verdicts;
+	g_autoptr(GArray) old = NULL;
 	HvpTasks *tasks;
 
-	g_clear_pointer(&self->tasks, hvp_tasks_free);
-	self->verdicts = g_array_sized_new(FALSE, TRUE, sizeof(HvpSweepTask), old->len + 64);
 	if (!read_tasks(self, &tasks, error))
 		return false;
-	note_departed(self, old, tasks);
-	start_verdicts(self, tasks);
+	old = g_array_copy(self->verdicts);
+	if (!start_verdicts(self, tasks, error))
+		return false;
 	make_frame_room(self);
 	for (guint i = 0; i < old->len; i++) {
 		const HvpSweepTask *known = &g_array_index(old, HvpSweepTask, i);
@@ -579,25 +636,15 @@ static bool rebuild(HvpSweep *self, GError **error)
  */
 static bool add_unlisted(HvpSweep *self, GError **error)
 {
-	guint kept = 0;
-
 	hvp_tasks_set_deadline(self->tasks, self->deadline);
-	for (guint i = 0; i < self->departed->len; i++) {
-		HvpTask known = g_array_index(self->departed, HvpTask, i), now;
-
-		if (!check_time(self, error))
+	if (!prune_departed(self, self->tasks, error))
+		return false;
+	for (guint i = 0; i < self->departed->len; i++)
+		if (!hvp_tasks_add(self->tasks, g_array_index(self->departed, HvpTask, i).address,
+				   error))
 			return false;
-		/* Memory that is another task's by now, or none, has forgotten the one that left.
-		 */
-		if (!hvp_tasks_look(self->tasks, known.address, &now) || now.pid != known.pid ||
-		    now.start_boottime_nsec != known.start_boottime_nsec ||
-		    hvp_task_is_dead(&now) || hvp_tasks_find(self->tasks, known.address) != NULL)
-			continue;
-		g_array_index(self->departed, HvpTask, kept++) = known;
-		if (!hvp_tasks_add(self->tasks, known.address, error))
-			return false;
-	}
-	g_array_set_size(self->departed, kept);
+	/* As every known task, each is noted anew when a later list is without it. */
+	g_array_set_size(self->departed, 0);
 	if (!hvp_tasks_add_queued(self->tasks, error))
 		return false;
 	add_entries(self);
