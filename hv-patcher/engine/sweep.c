@@ -275,13 +275,14 @@ static void add_entries(HvpSweep *self)
 
 /*
  * Whether @known, which was on no list when that was looked at, may be on its way to its end yet:
- * it is not dead, and its memory is not another task's by now, or none.
+ * it is not dead, and its memory is not another task's by now, or none. Its pid does not tell: a
+ * thread that calls exec takes its leader's, which gets the thread's in exchange and is released.
  */
 static bool may_still_run(HvpTasks *tasks, const HvpTask *known)
 {
 	HvpTask now;
 
-	return hvp_tasks_look(tasks, known->address, &now) && now.pid == known->pid &&
+	return hvp_tasks_look(tasks, known->address, &now) &&
 	       now.start_boottime_nsec == known->start_boottime_nsec && !hvp_task_is_dead(&now);
 }
 

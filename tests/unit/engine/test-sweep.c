@@ -696,6 +696,29 @@ static void test_departed_then_queue_unreadable(void)
 	tear_down(&f);
 }
 
+/* A leader whose thread called exec: released with the thread's pid, before it was dead. */
+static void test_departed_with_another_pid(void)
+{
+	g_autoptr(HvpSweep) sweep = NULL;
+	guint slot = FIRST_ALIVE - 1;
+	Fixture f;
+
+	set_up(&f, 1);
+	sweep = make_sweep(&f);
+	g_assert_true(hvp_sweep_run(sweep, NULL));
+	set(&f, slot, HVP_AT_TASK_PID, 4321);
+	release(&f, slot);
+	g_assert_true(recheck(&f, sweep));
+	g_assert_nonnull(find(sweep, f.slots[slot].address));
+	g_assert_cmpint(find(sweep, f.slots[slot].address)->task.pid, ==, 4321);
+	/* Its memory is another's by now. */
+	g_assert_true(hvp_sweep_run(sweep, NULL));
+	add(&f, member(&f, slot, HVP_AT_TASK_START_BOOTTIME), 1);
+	g_assert_true(recheck(&f, sweep));
+	g_assert_null(find(sweep, f.slots[slot].address));
+	tear_down(&f);
+}
+
 /* A leader behind all others; what it needs, without a stack of its own. */
 static HvpGva add_bare_task(Fixture *self, guint32 pid)
 {
@@ -790,6 +813,7 @@ int main(int argc, char **argv)
 			test_departed_then_unreadable);
 	g_test_add_func("/sweep/departed-then-queues-unreadable-TOLD",
 			test_departed_then_queue_unreadable);
+	g_test_add_func("/sweep/departed-with-another-pid-TOLD", test_departed_with_another_pid);
 	g_test_add_func("/sweep/too-many-departed-BUSY-until-dead", test_too_many_departed);
 	g_test_add_func("/sweep/departed-and-dead-FORGOTTEN", test_departed_and_dead);
 	g_test_add_func("/sweep/standing-still-as-a-fresh-look-SAYS", test_standing);
