@@ -41,10 +41,7 @@ static HvpApplied *read_module(HvpTarget *target, const HvpModule *module, GErro
 	self = applied_new(module, record);
 	self->state = hvp_record_verify(record, target->kernel, target->modules, module,
 					&self->why);
-	self->klp = hvp_klp_patch_read(target->kernel, record->klp_patch, NULL);
-	/* A klp_patch of another module is none that the record may name. */
-	if (self->klp != NULL && self->klp->module.value != self->module.value)
-		g_clear_pointer(&self->klp, hvp_klp_patch_free);
+	self->klp = hvp_klp_patch_read_own(target->kernel, module, record->klp_patch, NULL);
 	if (!hvp_klp_core_find(target->kernel, module->address, &self->core, error))
 		return NULL;
 	return g_steal_pointer(&self);

@@ -260,6 +260,18 @@ HvpKlpPatch *hvp_klp_patch_read(HvpKernel *kernel, HvpGva address, GError **erro
 	return g_steal_pointer(&self);
 }
 
+HvpKlpPatch *hvp_klp_patch_read_own(HvpKernel *kernel, const HvpModule *module, HvpGva address,
+				    GError **error)
+{
+	g_autoptr(HvpKlpPatch) self = hvp_klp_patch_read(kernel, address, error);
+
+	if (self == NULL || self->module.value == module->address.value)
+		return g_steal_pointer(&self);
+	hvp_error_set(error, HVP_ERROR_BAD_DATA, "the klp_patch of %s is another module's",
+		      module->name);
+	return NULL;
+}
+
 bool hvp_klp_patch_has_modules(const HvpKlpPatch *self)
 {
 	for (guint i = 0; i < self->objects->len; i++)

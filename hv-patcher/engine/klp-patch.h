@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "guest/kernel.h"
+#include "guest/modules.h"
 
 /* Of all objects together. */
 #define HVP_KLP_PATCH_MAX_FUNCTIONS 4096U
@@ -67,6 +67,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpKlpPatch, hvp_klp_patch_free)
 
 /* Reads the klp_patch at @address; bounded. BAD_DATA where it makes no sense. */
 HvpKlpPatch *hvp_klp_patch_read(HvpKernel *kernel, HvpGva address, GError **error);
+
+/* Likewise that of @module: BAD_DATA where it is another's, whatever a record of it claims. */
+HvpKlpPatch *hvp_klp_patch_read_own(HvpKernel *kernel, const HvpModule *module, HvpGva address,
+				    GError **error);
 
 guint hvp_klp_patch_count(const HvpKlpPatch *self);
 HvpKlpObject *hvp_klp_patch_get(const HvpKlpPatch *self, guint index);

@@ -6,6 +6,7 @@
 #include "engine/callbacks.h"
 #include "engine/core-wait.h"
 #include "engine/klp-core.h"
+#include "engine/leftovers.h"
 #include "engine/loader.h"
 #include "engine/lost-calls.h"
 #include "engine/readiness.h"
@@ -124,103 +125,11 @@ static bool run_post_unpatch(HvpBorrow *borrow, HvpTransaction *self, const HvpK
 				     NULL, self->journal, deadline, error));
 }
 
-/* A module of ours that is not in force: left from an apply, a replace or a revert. */
-typedef struct {
-	HvpModule module; /* a copy: its tables are not to be used */
-	HvpKlpPatch *klp; /* whose post_unpatch callbacks are due; NULL: none are */
-} Leftover;
-
-static void leftover_clear(gpointer data)
-{
-	hvp_klp_patch_free(((Leftover *)data)->klp);
-}
-
-/* Whether @module has a record of ours that says, as its text does, that it is not in force. */
-static bool is_out_of_force(HvpTarget *target, const HvpModule *module, HvpGva *ret_klp)
-{
-	g_autoptr(HvpRecord) record = hvp_record_read(target->kernel, module, NULL);
-
-	if (record == NULL || hvp_record_verify(record, target->kernel, target->modules, module,
-						NULL) != HVP_RECORD_ORIGINAL)
-		return false;
-	*ret_klp = record->klp_patch;
-	return true;
-}
-
-/* The klp_patch at @klp, which a hostile guest may have made another module's. */
-static HvpKlpPatch *read_own_klp(HvpTransaction *self, const HvpModule *module, HvpGva klp)
-{
-	g_autoptr(HvpKlpPatch) patch = hvp_klp_patch_read(self->target->kernel, klp, NULL);
-
-	return patch != NULL && patch->module.value == module->address.value
-		       ? g_steal_pointer(&patch)
-		       : NULL;
-}
-
-static bool has_record(HvpTransaction *self, const HvpModule *module)
-{
-	g_autoptr(HvpRecord) record = hvp_record_read(self->target->kernel, module, NULL);
-
-	return record != NULL;
-}
-
-/*
- * The module that the journal is about, if it is in the guest, ours and not in force: it has a
- * record, or the buffer for one.
- */
-static bool find_own(HvpTransaction *self, const HvpJournalState *state, Leftover *ret_leftover)
-{
-	const char *name = g_hash_table_lookup(state->begin, "patch");
-	HvpModule *module = name ? hvp_modules_find(self->target->modules, name) : NULL;
-	HvpKlpCore core;
-	HvpGva klp = { 0 };
-	guint64 buffer;
-
-	if (module == NULL)
-		return false;
-	if (!is_out_of_force(self->target, module, &klp)) {
-		/* Without a record nobody knows whether the text jumps there: only before the
-		 * switch. */
-		if (state->committed || !hvp_journal_state_find(state, "record", &buffer) ||
-		    buffer == 0 || module->args.value != buffer || has_record(self, module))
-			return false;
-		if (!hvp_journal_state_find(state, "klp", &klp.value) &&
-		    hvp_klp_core_find(self->target->kernel, module->address, &core, NULL))
-			klp = core.patch;
-	}
-	ret_leftover->module = *module;
-	if (klp.value != 0)
-		ret_leftover->klp = read_own_klp(self, module, klp);
-	return true;
-}
-
-/* All that the journal speaks of: Leftover. */
-static GArray *find_leftovers(HvpTransaction *self, const HvpJournalState *state)
-{
-	GArray *leftovers = g_array_new(FALSE, TRUE, sizeof(Leftover));
-	HvpModules *modules = self->target->modules;
-	Leftover own = { 0 };
-	HvpGva ignored;
-
-	g_array_set_clear_func(leftovers, leftover_clear);
-	if (find_own(self, state, &own))
-		g_array_append_val(leftovers, own);
-	for (guint i = 0; i < hvp_modules_count(modules); i++) {
-		const HvpModule *module = hvp_modules_get(modules, i);
-		Leftover replaced = { .module = *module };
-
-		if (hvp_journal_state_has(state, "replaced", module->address.value) &&
-		    is_out_of_force(self->target, module, &ignored))
-			g_array_append_val(leftovers, replaced);
-	}
-	return leftovers;
-}
-
 /*
  * While a patch is handed to the core its objects begin behind vmlinux's. The module's own exit
  * must not find it so: some free the array from its beginning.
  */
-static bool restore_objects(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
+static bool restore_objects(HvpBorrow *borrow, HvpTransaction *self, HvpLeftover *leftover,
 			    const HvpJournalState *state, GError **error)
 {
 	HvpKlpPatch *klp = leftover->klp;
@@ -234,19 +143,21 @@ static bool restore_objects(HvpBorrow *borrow, HvpTransaction *self, Leftover *l
 	if (!hvp_klp_core_restore_objects(borrow, self->target->kernel, address, first, error))
 		return false;
 	hvp_klp_patch_free(klp);
-	leftover->klp = read_own_klp(self, &leftover->module, address);
+	leftover->klp = hvp_klp_patch_read_own(self->target->kernel, &leftover->module, address,
+					       NULL);
 	return true;
 }
 
-static bool run_leftover_post_unpatch(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
-				      const HvpJournalState *state, GError **error)
+static bool run_leftover_post_unpatch(HvpBorrow *borrow, HvpTransaction *self,
+				      HvpLeftover *leftover, const HvpJournalState *state,
+				      GError **error)
 {
 	if (leftover->klp != NULL)
 		hvp_callbacks_drop_post_unpatch(leftover->klp, state);
 	return run_post_unpatch(borrow, self, leftover->klp, hvp_deadline_in(CATCH_USEC), error);
 }
 
-static bool unload_leftover(HvpBorrow *borrow, HvpTransaction *self, Leftover *leftover,
+static bool unload_leftover(HvpBorrow *borrow, HvpTransaction *self, HvpLeftover *leftover,
 			    const HvpJournalState *state, GError **error)
 {
 	const HvpModule *module = &leftover->module;
@@ -302,7 +213,7 @@ static bool put_away(HvpBorrow *borrow, HvpTransaction *self, const GArray *left
 		     const HvpJournalState *state, GError **error)
 {
 	for (guint i = 0; i < leftovers->len; i++)
-		if (!unload_leftover(borrow, self, &g_array_index(leftovers, Leftover, i), state,
+		if (!unload_leftover(borrow, self, &g_array_index(leftovers, HvpLeftover, i), state,
 				     error))
 			return false;
 	return free_buffers(borrow, self, state, error);
@@ -327,7 +238,7 @@ static HvpKlpPatch *find_unfinished(HvpTransaction *self, const HvpJournalState 
 	record = hvp_record_read(self->target->kernel, module, NULL);
 	if (record == NULL || !record->in_force)
 		return NULL;
-	klp = read_own_klp(self, module, record->klp_patch);
+	klp = hvp_klp_patch_read_own(self->target->kernel, module, record->klp_patch, NULL);
 	if (klp != NULL)
 		hvp_callbacks_drop_post_patch(klp, state, applied);
 	return klp;
@@ -373,14 +284,14 @@ static bool drop_pins(HvpTransaction *self, GError **error)
 /* The modules of what is left are put away while patched modules are still pinned. */
 static bool unload_leftovers(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
-	g_autoptr(GArray) leftovers = find_leftovers(self, state);
+	g_autoptr(GArray) leftovers = hvp_leftovers_find(self->target, state);
 	g_autoptr(HvpBorrow) borrow = NULL;
 	bool ok;
 
 	if (leftovers->len == 0 && !has_buffers(state))
 		return true;
 	for (guint i = 0; i < leftovers->len; i++) {
-		const HvpModule *module = &g_array_index(leftovers, Leftover, i).module;
+		const HvpModule *module = &g_array_index(leftovers, HvpLeftover, i).module;
 
 		if (!prove_unused(self, module, error) ||
 		    !hvp_core_wait_release(self->keeper, self->target->kernel, module->address,

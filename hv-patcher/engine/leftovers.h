@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Modules of ours that an interrupted apply, replace or revert left in the guest, not in force. */
+#pragma once
+
+#include "engine/journal.h"
+#include "engine/klp-patch.h"
+#include "engine/target.h"
+
+typedef struct {
+	HvpModule module; /* a copy: its tables are not to be used */
+	HvpKlpPatch *klp; /* whose post_unpatch callbacks are due; NULL: none are */
+} HvpLeftover;
+
+/*
+ * All that @state speaks of, HvpLeftover, by @target's modules as they were last read; the array
+ * is the caller's.
+ */
+GArray *hvp_leftovers_find(HvpTarget *target, const HvpJournalState *state);
