@@ -21,10 +21,6 @@
 #define ZOMBIE 0x20U
 #define POISON 0xdead000000000122ULL
 #define SEEDS 400U
-/* More than are remembered of those that have left all lists. */
-#define MANY 65537U
-#define BARE_SIGNAL_BYTES 256U
-#define BARE_TASK_BYTES 2048U
 
 typedef enum { FREE, ASLEEP, ON_CPU, BORN, DYING, REAPABLE } State;
 typedef enum { NOTHING, SWITCH, FORK, REAP } Operation;
@@ -355,9 +351,9 @@ static void put_on_cpu(Fixture *self, guint cpu, guint slot)
 			    self->slots[slot].address.value);
 }
 
-static void set_up_with(Fixture *self, guint32 seed, guint64 heap_bytes)
+static void set_up(Fixture *self, guint32 seed)
 {
-	SyntheticOptions options = { .generation = GENERATION_6_1, .heap_bytes = heap_bytes };
+	SyntheticOptions options = { .generation = GENERATION_6_1 };
 	HvpGva offsets;
 
 	*self = (Fixture){ .random = g_rand_new_with_seed(seed), .next_pid = 1000 };
@@ -385,11 +381,6 @@ static void set_up_with(Fixture *self, guint32 seed, guint64 heap_bytes)
 	self->target.vcpu_count = SYNTHETIC_CPUS;
 	g_assert_true(hvp_target_refresh_modules(&self->target, NULL));
 	self->guest->memory->user_data = self;
-}
-
-static void set_up(Fixture *self, guint32 seed)
-{
-	set_up_with(self, seed, 0);
 }
 
 static void tear_down(Fixture *self)
@@ -719,90 +710,6 @@ static void test_departed_with_another_pid(void)
 	tear_down(&f);
 }
 
-/* A leader behind all others; what it needs, without a stack of its own. */
-static HvpGva add_bare_task(Fixture *self, guint32 pid)
-{
-	SyntheticGuest *guest = self->guest;
-	HvpGva task = synthetic_guest_alloc(guest,
-					    hvp_layout_get(&guest->layout, HVP_AT_TASK_SIZE));
-	HvpGva signal = synthetic_guest_alloc(guest, BARE_SIGNAL_BYTES);
-	HvpGva node = synthetic_guest_member(guest, task, HVP_AT_TASK_THREAD_NODE);
-	HvpGva head = synthetic_guest_member(guest, signal, HVP_AT_SIGNAL_THREAD_HEAD);
-
-	synthetic_guest_set(guest, task, HVP_AT_TASK_PID, pid);
-	synthetic_guest_set(guest, task, HVP_AT_TASK_START_BOOTTIME, pid);
-	synthetic_guest_set(guest, task, HVP_AT_TASK_SIGNAL, signal.value);
-	synthetic_guest_put(guest, head, node.value);
-	synthetic_guest_put(guest, hvp_gva_add(head, 8), node.value);
-	synthetic_guest_put(guest, node, head.value);
-	synthetic_guest_put(guest, hvp_gva_add(node, 8), head.value);
-	synthetic_guest_list_add(guest, list_head(self),
-				 synthetic_guest_member(guest, task, HVP_AT_TASK_TASKS));
-	return task;
-}
-
-/* More have left than are remembered: none is forgotten, and those that die make room. */
-static void test_too_many_departed(void)
-{
-	g_autofree HvpGva *tasks = g_new(HvpGva, MANY);
-	g_autoptr(HvpSweep) sweep = NULL;
-	g_autoptr(GError) error = NULL;
-	HvpGva head;
-	guint64 last;
-	Fixture f;
-
-	set_up_with(&f, 1, (guint64)MANY * BARE_TASK_BYTES);
-	head = list_head(&f);
-	last = synthetic_guest_get(f.guest, hvp_gva_add(head, 8));
-	for (guint i = 0; i < MANY; i++)
-		tasks[i] = add_bare_task(&f, 10000 + i);
-	sweep = make_sweep(&f);
-	g_assert_true(hvp_sweep_run(sweep, &error));
-	g_assert_no_error(error);
-	synthetic_guest_put(f.guest, hvp_gva(last), head.value);
-	synthetic_guest_put(f.guest, hvp_gva_add(head, 8), last);
-	for (guint i = 0; i < 2; i++) {
-		g_assert_false(hvp_sweep_run(sweep, &error));
-		g_assert_error(error, HVP_ERROR, HVP_ERROR_BUSY);
-		g_clear_error(&error);
-	}
-	for (guint i = 0; i + 1 < MANY; i++)
-		synthetic_guest_set(f.guest, tasks[i], HVP_AT_TASK_STATE, DEAD);
-	g_assert_true(hvp_sweep_run(sweep, &error));
-	g_assert_no_error(error);
-	g_assert_true(recheck(&f, sweep));
-	g_assert_null(find(sweep, tasks[0]));
-	g_assert_nonnull(find(sweep, tasks[MANY - 1]));
-	tear_down(&f);
-}
-
-/* They leave a few at a time and die; no recheck comes between, and nobody's place is held. */
-static void test_departed_and_dead(void)
-{
-	g_autoptr(HvpSweep) sweep = NULL;
-	guint64 last;
-	HvpGva head;
-	Fixture f;
-
-	set_up_with(&f, 1, (guint64)MANY * BARE_TASK_BYTES);
-	head = list_head(&f);
-	last = synthetic_guest_get(f.guest, hvp_gva_add(head, 8));
-	sweep = make_sweep(&f);
-	for (guint round = 0; round < 3; round++) {
-		g_autofree HvpGva *tasks = g_new(HvpGva, MANY / 3 + 1);
-
-		for (guint i = 0; i < MANY / 3 + 1; i++)
-			tasks[i] = add_bare_task(&f, 10000 + round * MANY + i);
-		g_assert_true(hvp_sweep_run(sweep, NULL));
-		synthetic_guest_put(f.guest, hvp_gva(last), head.value);
-		synthetic_guest_put(f.guest, hvp_gva_add(head, 8), last);
-		g_assert_true(hvp_sweep_run(sweep, NULL));
-		for (guint i = 0; i < MANY / 3 + 1; i++)
-			synthetic_guest_set(f.guest, tasks[i], HVP_AT_TASK_STATE, DEAD);
-	}
-	tear_down(&f);
-}
-
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -814,8 +721,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/sweep/departed-then-queues-unreadable-TOLD",
 			test_departed_then_queue_unreadable);
 	g_test_add_func("/sweep/departed-with-another-pid-TOLD", test_departed_with_another_pid);
-	g_test_add_func("/sweep/too-many-departed-BUSY-until-dead", test_too_many_departed);
-	g_test_add_func("/sweep/departed-and-dead-FORGOTTEN", test_departed_and_dead);
 	g_test_add_func("/sweep/standing-still-as-a-fresh-look-SAYS", test_standing);
 	g_test_add_func("/sweep/nearly-quiet-as-a-fresh-look-SAYS", test_calm);
 	g_test_add_func("/sweep/bursts-as-a-fresh-look-SAYS", test_bursts);
