@@ -13,6 +13,6 @@ typedef struct {
 
 /*
  * All that @state speaks of, HvpLeftover, by @target's modules as they were last read; the array
- * is the caller's.
+ * is the caller's. NULL with BUSY where it cannot be told at the moment whether a module is one.
  */
-GArray *hvp_leftovers_find(HvpTarget *target, const HvpJournalState *state);
+GArray *hvp_leftovers_find(HvpTarget *target, const HvpJournalState *state, GError **error);

@@ -284,10 +284,12 @@ static bool drop_pins(HvpTransaction *self, GError **error)
 /* The modules of what is left are put away while patched modules are still pinned. */
 static bool unload_leftovers(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
-	g_autoptr(GArray) leftovers = hvp_leftovers_find(self->target, state);
+	g_autoptr(GArray) leftovers = hvp_leftovers_find(self->target, state, error);
 	g_autoptr(HvpBorrow) borrow = NULL;
 	bool ok;
 
+	if (leftovers == NULL)
+		return false;
 	if (leftovers->len == 0 && !has_buffers(state))
 		return true;
 	for (guint i = 0; i < leftovers->len; i++) {
