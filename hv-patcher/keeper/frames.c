@@ -449,7 +449,8 @@ bool hvp_frames_answer(HvpFrames *self, guint index, guint64 value, GError **err
 		to.rip = hvp_load_u64(bytes);
 		to.general[HVP_RSP] += sizeof bytes;
 	}
-	return hvp_vcpus_write(self->vcpus, index, &to, error);
+	/* One whose stack pointer is behind the return address already must not be answered again. */
+	return move(self, index, &to, error);
 }
 
 bool hvp_frames_set_spins(HvpFrames *self, const HvpKeeperSpin *sites, gsize count, GError **error)
