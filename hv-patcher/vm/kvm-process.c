@@ -149,6 +149,10 @@ static bool list_vcpus(HvpKvmProcess *self, GError **error)
 
 	if (!each_descriptor(self, add_descriptor, self, error))
 		return false;
+	/* One that ends has lost its memory before its descriptors. */
+	if (self->count == 0 && !hvp_kvm_process_has_memory(self))
+		return hvp_error_set(error, HVP_ERROR_VM_GONE, "process %d has ended",
+				     (int)self->pid);
 	if (self->count == 0 || self->count > HVP_KVM_MAX_VCPUS)
 		return hvp_error_set(error,
 				     self->count ? HVP_ERROR_UNSUPPORTED : HVP_ERROR_NOT_FOUND,
