@@ -243,6 +243,20 @@ def _(guest):
         assert any(not task['on_cpu'] and task['verdict'] == 'RELIABLE' for task in looks)
 
 
+@suite.case('exiting-on-no-list-preempted-by-deadline-RELIABLE', allow=PREEMPT_NOTES)
+def _(guest):
+    # Without that no deadline is granted on one CPU alone.
+    limit = '/proc/sys/kernel/sched_rt_runtime_us'
+    before = guest.check(f'cat {limit}; echo -1 > {limit}')
+    try:
+        with preemption(guest), started(guest, 'late'), user(guest, 'late-deadline'):
+            guest.wait_for(f'grep -q "^late " {CONTROL}')
+            looks = [look_for_late_exit(guest) for _ in range(3 * LOOKS)]
+            assert any(not task['on_cpu'] and task['verdict'] == 'RELIABLE' for task in looks)
+    finally:
+        guest.check(f'echo {before} > {limit}')
+
+
 def exiting_preempted_on_rt(guest):
     """A kernel that is preemptible everywhere, and whose spinlocks sleep."""
     assert '-rt' in guest.check('uname -r')

@@ -10,6 +10,7 @@
  * zombie   the parent of a dead child (prints the child's pid)
  * exit     closes /proc/hvp_release when it is killed, which sleeps
  * late     a thread of it, named hvp_late and on CPU 1, exits
+ * late-deadline  likewise, by a deadline, and a child with an earlier one is often in its way
  * unborn   has forked a child that never ran (prints its pid): it keeps CPU 1 to itself
  * uring    lets an io_uring worker read /proc/hvp_read
  * vfork    sleeps until its child, which pauses, is gone
@@ -27,6 +28,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,7 @@
 
 #define PAGE_BYTES 4096
 #define I386_PAUSE 29
+#define DEADLINE_POLICY 6
 
 static void announce(const char *place, pid_t pid)
 {
@@ -61,6 +64,29 @@ static void use_cpu(int cpu)
 	CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set) < 0)
 		fail("sched_setaffinity");
+}
+
+/* As struct sched_attr, which not every libc has. */
+struct deadline {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period; /* nanoseconds */
+};
+
+static void use_deadline(unsigned runtime_ms, unsigned deadline_ms, unsigned period_ms)
+{
+	struct deadline wanted = {
+		.size = sizeof(wanted),
+		.policy = DEADLINE_POLICY,
+		.runtime = runtime_ms * 1000000ULL,
+		.deadline = deadline_ms * 1000000ULL,
+		.period = period_ms * 1000000ULL,
+	};
+
+	if (syscall(SYS_sched_setattr, 0, &wanted, 0) != 0)
+		fail("sched_setattr");
 }
 
 static void pause_always(void)
@@ -186,12 +212,14 @@ static void stand_exit(const char *place)
 	pause_always();
 }
 
-static void *exit_late(void *unused)
+static void *exit_late(void *place)
 {
-	(void)unused;
 	use_cpu(1);
+	/* It wants all of its CPU, so that it is never made to wait for its next period. */
+	if (!strcmp(place, "late-deadline"))
+		use_deadline(1000, 1000, 1000);
 	prctl(PR_SET_NAME, "hvp_late");
-	announce("late", gettid());
+	announce(place, gettid());
 	syscall(SYS_exit, 0);
 	return NULL;
 }
@@ -200,10 +228,23 @@ static void stand_late(const char *place)
 {
 	pthread_t thread;
 
-	(void)place;
-	if (pthread_create(&thread, NULL, exit_late, NULL) != 0)
+	if (pthread_create(&thread, NULL, exit_late, (void *)place) != 0)
 		fail("pthread_create");
 	pause_always();
+}
+
+static void spin_by_deadline(void)
+{
+	use_cpu(1);
+	use_deadline(150, 200, 300);
+	for (;;)
+		;
+}
+
+static void stand_late_deadline(const char *place)
+{
+	fork_child(spin_by_deadline);
+	stand_late(place);
 }
 
 /* --- sleeping ----------------------------------------------------------------- */
@@ -290,12 +331,19 @@ static const struct {
 	const char *name;
 	void (*stand)(const char *place);
 } places[] = {
-	{ "fault", stand_fault },	{ "fault-user", stand_fault_user },
-	{ "spin", stand_spin },		{ "zombie", stand_zombie },
-	{ "exit", stand_exit },		{ "late", stand_late },
-	{ "unborn", stand_unborn },	{ "uring", stand_uring },
-	{ "vfork", stand_vfork },	{ "int80", stand_int80 },
-	{ "stopped", stand_stopped },	{ "traced", stand_traced },
+	{ "fault", stand_fault },
+	{ "fault-user", stand_fault_user },
+	{ "spin", stand_spin },
+	{ "zombie", stand_zombie },
+	{ "exit", stand_exit },
+	{ "late", stand_late },
+	{ "late-deadline", stand_late_deadline },
+	{ "unborn", stand_unborn },
+	{ "uring", stand_uring },
+	{ "vfork", stand_vfork },
+	{ "int80", stand_int80 },
+	{ "stopped", stand_stopped },
+	{ "traced", stand_traced },
 	{ "storm", stand_storm },
 };
 
