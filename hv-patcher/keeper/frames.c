@@ -449,7 +449,7 @@ bool hvp_frames_answer(HvpFrames *self, guint index, guint64 value, GError **err
 		to.rip = hvp_load_u64(bytes);
 		to.general[HVP_RSP] += sizeof bytes;
 	}
-	/* One whose stack pointer is behind the return address already must not be answered again. */
+	/* One whose stack pointer was moved already is not to be answered again. */
 	return move(self, index, &to, error);
 }
 
