@@ -212,10 +212,12 @@ def _(guest):
 
 @suite.case('no-such-domain-NOT_FOUND')
 def _(guest):
-    for which in ('nobody', '4711', '00000000-0000-0000-0000-000000000001', ''):
+    for which in ('nobody', '4711', '00000000-0000-0000-0000-000000000001'):
         status, said = parsed(hvpatch('-d', which, 'info'))
         assert (status, said['code']) == (FAILED, 'NOT_FOUND'), said
         assert f"'{which}'" in said['message'], said
+    status, said = parsed(hvpatch('-d', '', 'info'))
+    assert (status, said['code']) == (USAGE, 'INVALID_ARGUMENT'), said
     with defined(guest, 'hvp-off'):
         status, said = parsed(hvpatch('-d', 'hvp-off', 'info'))
         assert (status, said['code']) == (REFUSED, 'CONFLICT') and 'shut off' in said['message']
