@@ -93,6 +93,8 @@ static void *vcpu_thread(void *data)
 	struct kvm_sregs sregs;
 	int fd = ioctl(self->vm_fd, KVM_CREATE_VCPU, self->index);
 
+	if (g_atomic_int_get(&vmm->board->where[self->index]) == UNPLUGGED)
+		g_atomic_int_set(&vmm->board->is[self->index], UNPLUGGED);
 	while (g_atomic_int_get(&vmm->board->where[self->index]) == UNPLUGGED)
 		usleep(1000);
 	run = mmap(NULL, self->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -425,6 +427,7 @@ static void test_parked(void)
 	if (!has_kvm())
 		return;
 	start(&self, 0, 1, MAX_VCPUS);
+	wait_until(g_atomic_int_get(&self.board->is[VCPUS]) == UNPLUGGED);
 	self.backend = attach(&self, &error);
 	g_assert_no_error(error);
 	stop(&self);
