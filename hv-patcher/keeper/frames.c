@@ -133,14 +133,9 @@ static bool pop(HvpFrames *self, HvpJournalType how, GError **error)
 	return true;
 }
 
-/*
- * Gives vCPU @index the registers @to, for good. The frame holds what was there until all is
- * written: a thread with half of it, left by a keeper that died, is put back. With all of it,
- * nobody has to look after the thread any more.
- */
-static bool move(HvpFrames *self, guint index, const HvpRegisters *to, GError **error)
+/* That vCPU @index is to get the registers @to. */
+static bool announce(HvpFrames *self, guint index, const HvpRegisters *to, GError **error)
 {
-	bool started = self->started;
 	HvpKeeperFrame frame = { .vcpu_index = index };
 	guint64 from, rsp = to->general[HVP_RSP];
 
@@ -149,11 +144,29 @@ static bool move(HvpFrames *self, guint index, const HvpRegisters *to, GError **
 	frame.return_rsp = rsp;
 	frame.stack.start = hvp_gva(MIN(from, rsp));
 	frame.stack.end = hvp_gva(MAX(from, rsp) + 8);
-	if (!push(self, &frame, error) || !hvp_vcpus_write(self->vcpus, index, to, error))
+	return push(self, &frame, error);
+}
+
+static bool carry_out(HvpFrames *self, guint index, const HvpRegisters *to, bool started,
+		      GError **error)
+{
+	if (!hvp_vcpus_write(self->vcpus, index, to, error))
 		return false;
 	/* Also where that fails: what is innermost then was not begun just now. */
 	self->started = started;
 	return pop(self, HVP_JOURNAL_HOME, error);
+}
+
+/*
+ * Gives vCPU @index the registers @to, for good. The frame holds what was there until all is
+ * written: a thread with half of it, left by a keeper that died, is put back. With all of it,
+ * nobody has to look after the thread any more.
+ */
+static bool move(HvpFrames *self, guint index, const HvpRegisters *to, GError **error)
+{
+	bool started = self->started;
+
+	return announce(self, index, to, error) && carry_out(self, index, to, started, error);
 }
 
 /* Does what vCPU @index would do next, had no spin trap been written over it. */
@@ -433,6 +446,7 @@ bool hvp_frames_answer(HvpFrames *self, guint index, guint64 value, GError **err
 {
 	HvpRegisters to;
 	const HvpKeeperHook *hook;
+	bool started = self->started;
 	guint8 bytes[8];
 
 	if (!require_place(self, index, HVP_FRAMES_HOOK, "hook", error))
@@ -449,8 +463,13 @@ bool hvp_frames_answer(HvpFrames *self, guint index, guint64 value, GError **err
 		to.rip = hvp_load_u64(bytes);
 		to.general[HVP_RSP] += sizeof bytes;
 	}
-	/* One whose stack pointer was moved already is not to be answered again. */
-	return move(self, index, &to, error);
+	/*
+	 * One whose stack pointer was moved already is not to be answered again. Where there is no
+	 * room to say so it is answered all the same: it has to get home.
+	 */
+	if (!announce(self, index, &to, NULL))
+		return hvp_vcpus_write(self->vcpus, index, &to, error);
+	return carry_out(self, index, &to, started, error);
 }
 
 bool hvp_frames_set_spins(HvpFrames *self, const HvpKeeperSpin *sites, gsize count, GError **error)
