@@ -150,12 +150,17 @@ bool hvp_sites_undo(HvpSites *self, HvpBackend *backend, GError **error)
 
 	if (self->count == 0)
 		return true;
-	/* All that can be: the guest may run before those that cannot are tried again. */
+	/*
+	 * Of pages that are not at hand the others are undone all the same: the guest may run
+	 * before all are tried again. After any other failure each would wait for its time.
+	 */
 	for (gsize i = self->count; i-- > 0;) {
 		bool this_foreign = false;
 
-		(void)!undo_one(backend, &self->writes[i], &this_foreign,
-				failure == NULL ? &failure : NULL);
+		if (!undo_one(backend, &self->writes[i], &this_foreign,
+			      failure == NULL ? &failure : NULL) &&
+		    !g_error_matches(failure, HVP_ERROR, HVP_ERROR_FAULT))
+			break;
 		if (this_foreign)
 			last_foreign = i;
 		foreign |= this_foreign;
