@@ -21,8 +21,13 @@
  * stand meanwhile: no longer than a pause may be.
  */
 #define STOP_USEC (G_USEC_PER_SEC / 100)
-/* An exit that its VMM works on is over soon; a vCPU that is elsewhere may stay there. */
+/*
+ * An exit that its VMM works on is over soon; a vCPU that is elsewhere may stay there. Spin traps,
+ * which are not looked after meanwhile, stand for 2 s at most.
+ */
 #define ALL_TRIES_USEC G_USEC_PER_SEC
+/* How much longer than a try has held the guest it runs before the next one. */
+#define REST_FACTOR 4
 #define FIRST_PAUSE_USEC 20
 #define LAST_PAUSE_USEC 2000
 #define LOOK_AGAIN_USEC 500
@@ -286,10 +291,9 @@ static bool try_until(HvpKvm *self, HvpDeadline deadline, GError **error)
 			g_propagate_error(error, local);
 			return false;
 		}
-		self->listed = !hvp_kvm_process_lost_thread(&self->process);
+		self->listed = self->listed && !hvp_kvm_process_lost_thread(&self->process);
 		g_clear_error(&local);
-		/* It runs for as long as it stood, and longer. */
-		g_usleep((gulong)MAX(pause_usec, g_get_monotonic_time() - started));
+		g_usleep((gulong)MAX(pause_usec, REST_FACTOR * (g_get_monotonic_time() - started)));
 		pause_usec = MIN(2 * pause_usec, LAST_PAUSE_USEC);
 		started = g_get_monotonic_time();
 	}
