@@ -25,6 +25,11 @@
 /* Of a patch that only its own init code knows. */
 #define MAX_UNKNOWN_OBJECTS 64U
 #define CANCELED ((guint64) - (gint64)ECANCELED)
+/*
+ * What load_module is told, and says, where nobody answered its question for the record: within
+ * IS_ERR()'s range, and no error number of the kernel's.
+ */
+#define NOT_GIVEN ((guint64)-4094)
 
 /* The call to @callee in whichever of @callers has it, for a hook there. */
 static bool find_call(HvpKernel *kernel, const char *const *callers, const char *callee,
@@ -83,7 +88,7 @@ static bool answer_arguments(HvpBorrow *borrow, const HvpRegisters *registers, v
 
 	(void)borrow;
 	(void)registers;
-	/* From here on the module's, which frees it. */
+	/* From here on the module's, which frees it, but where load_module says NOT_GIVEN. */
 	if (!hvp_journal_step(load->journal, "given", 1, error))
 		return false;
 	load->record_given = true;
@@ -479,8 +484,10 @@ static bool call_load_module(HvpBorrow *borrow, Load *load, HvpGva file, GError 
 	HvpGva function;
 	guint64 value;
 
-	if (!find_call(kernel, callers, "strndup_user", &hooks[HOOK_ARGUMENTS].hook, error) ||
-	    !hvp_kernel_symbol(kernel, "klp_enable_patch", &hooks[HOOK_ENABLE].hook.pc, error) ||
+	if (!find_call(kernel, callers, "strndup_user", &hooks[HOOK_ARGUMENTS].hook, error))
+		return false;
+	hooks[HOOK_ARGUMENTS].hook.failure = NOT_GIVEN;
+	if (!hvp_kernel_symbol(kernel, "klp_enable_patch", &hooks[HOOK_ENABLE].hook.pc, error) ||
 	    !hvp_kernel_symbol(kernel, "load_module", &function, error) ||
 	    !prepare_info(borrow, load->target, file, g_bytes_get_size(patch->bytes), error) ||
 	    !hvp_borrow_call(borrow, function, arguments, 3, hooks, 2, load, load->deadline, &value,
@@ -524,7 +531,7 @@ static bool is_handed_over(const HvpJournalState *state, const char *key)
 	/* It frees the file whatever comes of it; the record only if it came so far. */
 	return strcmp(key, HVP_LOADER_RECORD) != 0 ||
 	       !hvp_journal_state_get_result(state, "load", 1, &value) || (gint32)value == 0 ||
-	       hvp_journal_state_has(state, "given", 1);
+	       ((gint32)value != (gint32)NOT_GIVEN && hvp_journal_state_has(state, "given", 1));
 }
 
 bool hvp_loader_find_buffer(const HvpJournalState *state, const char *key, HvpGva *ret_address)

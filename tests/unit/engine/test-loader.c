@@ -5,6 +5,8 @@
 #define FILE_AT 0x1000
 #define RECORD_AT 0x2000
 #define FAILED ((guint64) - (gint64)125)
+/* What the loader says where its question for the record was not answered. */
+#define NOT_GIVEN ((guint64)-4094)
 
 static void note(HvpJournalState *state, const char *key, guint64 value)
 {
@@ -108,6 +110,16 @@ static void test_load_failed_late(void)
 	assert_left(state, false, false);
 }
 
+/* "given" is noted before it is: who died in between has given nothing. */
+static void test_load_not_answered(void)
+{
+	g_autoptr(HvpJournalState) state = prepared();
+
+	finish(state, "load", 1, NOT_GIVEN);
+	note(state, "given", 1);
+	assert_left(state, false, true);
+}
+
 static void test_loaded(void)
 {
 	g_autoptr(HvpJournalState) state = prepared();
@@ -138,6 +150,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/loader/load-announced-LEFT-until-it-begins", test_load_announced);
 	g_test_add_func("/loader/load-failed-early-RECORD-LEFT", test_load_failed_early);
 	g_test_add_func("/loader/load-failed-late-NONE", test_load_failed_late);
+	g_test_add_func("/loader/load-not-answered-RECORD-LEFT", test_load_not_answered);
 	g_test_add_func("/loader/loaded-NONE", test_loaded);
 	g_test_add_func("/loader/freeing-announced-LEFT-until-it-begins", test_freed);
 	return g_test_run();
