@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "apid/forward.h"
 
+#include <json-glib/json-glib.h>
 #include <string.h>
+
+#include "apid/problem.h"
 
 /* The text of an answer that is one; NULL: the exchange has been answered. */
 static const char *take_document(HvpExchange *exchange, GVariant *answer, const GError *problem)
@@ -42,6 +45,40 @@ void hvp_forward_get(HvpExchange *exchange, const char *method)
 	hvp_exchange_pause(exchange);
 	hvp_core_call(exchange->api->core, method, name_it(exchange), "(s)", NULL, got_document,
 		      exchange);
+}
+
+/* The name in the core's document, below @folder; NULL: it has none. */
+static char *locate(const char *text, const char *folder, const char *member,
+		    bool (*is_name)(const char *text))
+{
+	g_autoptr(JsonNode) root = json_from_string(text, NULL);
+	const char *name = NULL;
+
+	if (root != NULL && JSON_NODE_HOLDS_OBJECT(root))
+		name = json_object_get_string_member_with_default(json_node_get_object(root),
+								  member, NULL);
+	return name != NULL && is_name(name) ? g_strconcat(folder, name, NULL) : NULL;
+}
+
+void hvp_forward_made(HvpExchange *exchange, GVariant *answer, guint new_status, const char *folder,
+		      const char *member, bool (*is_name)(const char *text))
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *location = NULL;
+	const char *text;
+	gboolean is_new;
+
+	g_variant_get(answer, "(&sb)", &text, &is_new);
+	if (!hvp_exchange_check_document(exchange, text))
+		return;
+	location = locate(text, folder, member, is_name);
+	if (location == NULL) {
+		hvp_problem_set(&error, HVP_PROBLEM_INTERNAL, "hvpatchd's answer is not valid");
+		hvp_exchange_fail(exchange, error);
+		return;
+	}
+	hvp_exchange_set_header(exchange, "Location", location);
+	hvp_exchange_answer(exchange, is_new ? new_status : SOUP_STATUS_OK, HVP_TYPE_JSON, text);
 }
 
 typedef struct {

@@ -107,44 +107,13 @@ void hvp_operations_get(HvpExchange *exchange)
 	hvp_forward_get(exchange, "GetOperation");
 }
 
-/* The id in the core's document; NULL: it has none. */
-static char *id_of(const char *text)
-{
-	g_autoptr(JsonNode) root = json_from_string(text, NULL);
-	const char *id = NULL;
-
-	if (root != NULL && JSON_NODE_HOLDS_OBJECT(root))
-		id = json_object_get_string_member_with_default(json_node_get_object(root), "id",
-								NULL);
-	return id != NULL && hvp_query_is_uuid(id) ? g_strdup(id) : NULL;
-}
-
 static void started(GVariant *answer, const GError *problem, void *data)
 {
-	HvpExchange *exchange = data;
-	g_autoptr(GError) error = NULL;
-	g_autofree char *location = NULL;
-	g_autofree char *id = NULL;
-	const char *text;
-	gboolean is_new;
-
-	if (problem != NULL) {
-		hvp_exchange_fail(exchange, problem);
-		return;
-	}
-	g_variant_get(answer, "(&sb)", &text, &is_new);
-	if (!hvp_exchange_check_document(exchange, text))
-		return;
-	id = id_of(text);
-	if (id == NULL) {
-		hvp_problem_set(&error, HVP_PROBLEM_INTERNAL, "hvpatchd's answer is not valid");
-		hvp_exchange_fail(exchange, error);
-		return;
-	}
-	location = g_strconcat("/v1/operations/", id, NULL);
-	hvp_exchange_set_header(exchange, "Location", location);
-	hvp_exchange_answer(exchange, is_new ? SOUP_STATUS_ACCEPTED : SOUP_STATUS_OK, HVP_TYPE_JSON,
-			    text);
+	if (problem != NULL)
+		hvp_exchange_fail(data, problem);
+	else
+		hvp_forward_made(data, answer, SOUP_STATUS_ACCEPTED, "/v1/operations/", "id",
+				 hvp_query_is_uuid);
 }
 
 /* "": there is none. */

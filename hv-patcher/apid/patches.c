@@ -140,44 +140,13 @@ void hvp_patches_delete(HvpExchange *exchange)
 		      exchange);
 }
 
-/* Where the patch of the core's document is; NULL: the document has no digest. */
-static char *location_of(const char *text)
-{
-	g_autoptr(JsonNode) root = json_from_string(text, NULL);
-	const char *digest = NULL;
-
-	if (root != NULL && JSON_NODE_HOLDS_OBJECT(root))
-		digest = json_object_get_string_member_with_default(json_node_get_object(root),
-								    "sha256", NULL);
-	return digest != NULL && hvp_query_is_sha256(digest)
-		       ? g_strconcat("/v1/patches/", digest, NULL)
-		       : NULL;
-}
-
 static void uploaded(GVariant *answer, const GError *problem, void *data)
 {
-	HvpExchange *exchange = data;
-	g_autoptr(GError) error = NULL;
-	g_autofree char *location = NULL;
-	const char *text;
-	gboolean is_new;
-
-	if (problem != NULL) {
-		hvp_exchange_fail(exchange, problem);
-		return;
-	}
-	g_variant_get(answer, "(&sb)", &text, &is_new);
-	if (!hvp_exchange_check_document(exchange, text))
-		return;
-	location = location_of(text);
-	if (location == NULL) {
-		hvp_problem_set(&error, HVP_PROBLEM_INTERNAL, "hvpatchd's answer is not valid");
-		hvp_exchange_fail(exchange, error);
-		return;
-	}
-	hvp_exchange_set_header(exchange, "Location", location);
-	hvp_exchange_answer(exchange, is_new ? SOUP_STATUS_CREATED : SOUP_STATUS_OK, HVP_TYPE_JSON,
-			    text);
+	if (problem != NULL)
+		hvp_exchange_fail(data, problem);
+	else
+		hvp_forward_made(data, answer, SOUP_STATUS_CREATED, "/v1/patches/", "sha256",
+				 hvp_query_is_sha256);
 }
 
 /* The file as a list of one descriptor; it cannot change any more. */

@@ -8,32 +8,19 @@
 
 static void show_items_table(const HvpCheck *check)
 {
-	static const HvpCliColumn columns[] = {
-		{ "ITEM", 0 },
-		{ "OK", 0 },
-		{ "WHY", SCOLS_FL_WRAP },
-		{ NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_items_table();
 
 	for (guint i = 0; i < check->items->len; i++) {
 		const HvpCheckItem *item = &g_array_index(check->items, HvpCheckItem, i);
 
-		hvp_cli_table_add(table, item->item,
-				  item->ok	   ? "ok"
-				  : item->accepted ? "accepted"
-						   : "no",
-				  item->why, NULL);
+		hvp_cli_show_item_line(table, item->item, item->ok, item->accepted, item->why);
 	}
 	hvp_cli_table_print(table);
 }
 
 static void show_functions_table(const HvpCheck *check)
 {
-	static const HvpCliColumn columns[] = {
-		{ "OBJECT", 0 }, { "FUNCTION", 0 }, { "OLD", 0 }, { "SITE", 0 }, { NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_targets_table();
 
 	for (guint i = 0; i < check->functions->len; i++) {
 		const HvpCheckFunction *function = &g_array_index(check->functions,

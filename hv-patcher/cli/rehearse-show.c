@@ -203,20 +203,13 @@ void hvp_cli_rehearse_show_json(const HvpReport *report)
 /* What does not hold, or was accepted: all else of the check says only "ok". */
 static void show_items_table(const HvpCheck *check)
 {
-	static const HvpCliColumn columns[] = {
-		{ "ITEM", 0 },
-		{ "OK", 0 },
-		{ "WHY", SCOLS_FL_WRAP },
-		{ NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_items_table();
 
 	for (guint i = 0; check != NULL && i < check->items->len; i++) {
 		const HvpCheckItem *item = &g_array_index(check->items, HvpCheckItem, i);
 
 		if (!item->ok)
-			hvp_cli_table_add(table, item->item, item->accepted ? "accepted" : "no",
-					  item->why, NULL);
+			hvp_cli_show_item_line(table, item->item, false, item->accepted, item->why);
 	}
 	hvp_cli_table_print(table);
 }

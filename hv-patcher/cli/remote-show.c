@@ -101,32 +101,21 @@ static GError *read_error(JsonObject *document)
 
 static void show_items(JsonArray *items)
 {
-	static const HvpCliColumn columns[] = {
-		{ "ITEM", 0 },
-		{ "OK", 0 },
-		{ "WHY", SCOLS_FL_WRAP },
-		{ NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_items_table();
 
 	for (guint i = 0; items != NULL && i < json_array_get_length(items); i++) {
 		JsonObject *item = hvp_answer_object_at(items, i);
-		const char *ok = hvp_answer_bool(item, "ok")	     ? "ok"
-				 : hvp_answer_bool(item, "accepted") ? "accepted"
-								     : "no";
 
-		hvp_cli_table_add(table, hvp_answer_text(item, "item"), ok,
-				  hvp_answer_text(item, "why"), NULL);
+		hvp_cli_show_item_line(
+			table, hvp_answer_text(item, "item"), hvp_answer_bool(item, "ok"),
+			hvp_answer_bool(item, "accepted"), hvp_answer_text(item, "why"));
 	}
 	hvp_cli_table_print(table);
 }
 
 static void show_check_functions(JsonArray *functions)
 {
-	static const HvpCliColumn columns[] = {
-		{ "OBJECT", 0 }, { "FUNCTION", 0 }, { "OLD", 0 }, { "SITE", 0 }, { NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_targets_table();
 
 	for (guint i = 0; functions != NULL && i < json_array_get_length(functions); i++) {
 		JsonObject *function = hvp_answer_object_at(functions, i);
@@ -205,17 +194,7 @@ static void add_patch(struct libscols_table *table, JsonObject *patch)
 
 static void show_patches(JsonArray *patches)
 {
-	static const HvpCliColumn columns[] = {
-		{ "NAME", 0 },
-		{ "APPLIED", 0 },
-		{ "VERIFIED", 0 },
-		{ "STATE", 0 },
-		{ "OBJECTS", 0 },
-		{ "FUNCTIONS", 0 },
-		{ "SHA256", SCOLS_FL_TRUNC },
-		{ NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_patches_table();
 
 	if (json_array_get_length(patches) == 0)
 		printf("no patch is applied\n");

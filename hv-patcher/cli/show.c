@@ -1,6 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/show.h"
 
+struct libscols_table *hvp_cli_show_items_table(void)
+{
+	static const HvpCliColumn columns[] = {
+		{ "ITEM", 0 },
+		{ "OK", 0 },
+		{ "WHY", SCOLS_FL_WRAP },
+		{ NULL },
+	};
+
+	return hvp_cli_table_new(columns);
+}
+
+void hvp_cli_show_item_line(struct libscols_table *table, const char *item, bool ok, bool accepted,
+			    const char *why)
+{
+	hvp_cli_table_add(table, item, ok ? "ok" : accepted ? "accepted" : "no", why, NULL);
+}
+
+struct libscols_table *hvp_cli_show_targets_table(void)
+{
+	static const HvpCliColumn columns[] = {
+		{ "OBJECT", 0 }, { "FUNCTION", 0 }, { "OLD", 0 }, { "SITE", 0 }, { NULL },
+	};
+
+	return hvp_cli_table_new(columns);
+}
+
+struct libscols_table *hvp_cli_show_patches_table(void)
+{
+	static const HvpCliColumn columns[] = {
+		{ "NAME", 0 },
+		{ "APPLIED", 0 },
+		{ "VERIFIED", 0 },
+		{ "STATE", 0 },
+		{ "OBJECTS", 0 },
+		{ "FUNCTIONS", 0 },
+		{ "SHA256", SCOLS_FL_TRUNC },
+		{ NULL },
+	};
+
+	return hvp_cli_table_new(columns);
+}
+
 struct libscols_table *hvp_cli_show_functions_table(void)
 {
 	static const HvpCliColumn columns[] = {

@@ -49,17 +49,7 @@ static void add_line(struct libscols_table *table, HvpTarget *target, const HvpA
 
 static void show_table(HvpTarget *target, const GPtrArray *patches)
 {
-	static const HvpCliColumn columns[] = {
-		{ "NAME", 0 },
-		{ "APPLIED", 0 },
-		{ "VERIFIED", 0 },
-		{ "STATE", 0 },
-		{ "OBJECTS", 0 },
-		{ "FUNCTIONS", 0 },
-		{ "SHA256", SCOLS_FL_TRUNC },
-		{ NULL },
-	};
-	struct libscols_table *table = hvp_cli_table_new(columns);
+	struct libscols_table *table = hvp_cli_show_patches_table();
 
 	for (guint i = 0; i < patches->len; i++)
 		add_line(table, target, g_ptr_array_index(patches, i));

@@ -392,3 +392,24 @@ class Scene:
             print(f'# this guest is of no further use: {error}')
             return False
         return True
+
+
+@contextlib.contextmanager
+def frozen(scene, operation, number):
+    """hvpatch, stopped by a signal at its NUMBERth request to the keeper, or finished before."""
+    tool = scene.start(scene.command(operation), trace=injecting('sendto', number, 'SIGSTOP'))
+    try:
+        scene.wait_frozen(lambda: tool.poll() is None and tool.pid)
+        yield tool
+    finally:
+        if tool.poll() is None:
+            tool.kill()
+
+
+def thaw(scene, tool):
+    """Lets it go on to its end; returns (exit status, what it said, how long that took)."""
+    started = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(tool.pid, signal.SIGCONT)
+    status, said = scene.finish(tool)
+    return status, said, time.monotonic() - started

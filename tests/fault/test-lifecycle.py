@@ -14,7 +14,7 @@ import time
 
 # First: it knows where the others are.
 from scene import (BUSY, DONE, FAILED, LONG, MODULE, OPERATOR, REFUSED, ROLLED_BACK, Guest, Scene,
-                   Suite, count_lines, counting, die_with_parent, injecting, sample)
+                   Suite, count_lines, counting, die_with_parent, frozen, injecting, sample, thaw)
 
 KERNELS = tuple(os.environ.get('HVPATCH_VM_KERNELS', '6.1 6.12').split())
 suite = Suite('6.1', '6.12')
@@ -29,27 +29,6 @@ def failing(syscall, number, error):
     """Command prefix: from the NUMBERth on, each call of SYSCALL fails."""
     return ['strace', '-D', '-qq', '-o', '/dev/null', '-e', f'trace={syscall}', '-e',
             f'inject={syscall}:error={error}:when={number}+', '--']
-
-
-@contextlib.contextmanager
-def frozen(scene, operation, number):
-    """hvpatch, stopped by a signal at its NUMBERth request to the keeper, or finished before."""
-    tool = scene.start(scene.command(operation), trace=injecting('sendto', number, 'SIGSTOP'))
-    try:
-        scene.wait_frozen(lambda: tool.poll() is None and tool.pid)
-        yield tool
-    finally:
-        if tool.poll() is None:
-            tool.kill()
-
-
-def thaw(scene, tool):
-    """Lets it go on to its end; returns (exit status, what it said, how long that took)."""
-    started = time.monotonic()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(tool.pid, signal.SIGCONT)
-    status, said = scene.finish(tool)
-    return status, said, time.monotonic() - started
 
 
 def kill_both_at(scene, operation, syscall, number):

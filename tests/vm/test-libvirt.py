@@ -19,7 +19,7 @@ from libvirt import KVM_NAME, LibvirtGuest, bridges, daemon, hvpatch, main, unde
 from tap import Skip, Suite
 
 sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'fault'))
-from scene import MODULE, Scene, injecting  # pylint: disable=wrong-import-position
+from scene import MODULE, Scene, frozen, injecting, thaw  # pylint: disable=wrong-import-position
 
 DONE, FAILED, USAGE, NOT_APPLICABLE, BUSY, REFUSED, ROLLED_BACK, OPERATOR = range(8)
 # What an operation that somebody interfered with may end in.
@@ -344,26 +344,6 @@ def settle_and_use(scene):
     scene.converge('revert')
     scene.assert_healthy()
     assert scene.guest.state() == 'running'
-
-
-@contextlib.contextmanager
-def frozen(scene, operation, number):
-    """hvpatch, stopped by a signal at its NUMBERth request to the keeper, or finished before."""
-    tool = scene.start(scene.command(operation), trace=injecting('sendto', number, 'SIGSTOP'))
-    try:
-        scene.wait_frozen(lambda: tool.poll() is None and tool.pid)
-        yield tool
-    finally:
-        if tool.poll() is None:
-            tool.kill()
-
-
-def thaw(scene, tool):
-    started = time.monotonic()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(tool.pid, signal.SIGCONT)
-    status, said = scene.finish(tool)
-    return status, said, time.monotonic() - started
 
 
 @suite.case('hvpatch-killed-RUNS_WITHIN_A_SECOND', timeout=240)
