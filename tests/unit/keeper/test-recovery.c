@@ -161,8 +161,8 @@ static void test_adopt_TIMED_OUT(void)
 	if (!vm_is_possible())
 		return;
 	vm.uses_spins = vm_is_kvm();
-	/* Longer than attaching takes where threads have to wait for a CPU. */
-	vm.call_msec = 1000;
+	/* Longer than a new keeper takes to attach where all wait for a CPU. */
+	vm.call_msec = 4000;
 	vm_start_with(&vm, "-name", "test");
 	vm.keeper = vm_start_keeper(&vm);
 	go_to(&vm, AT_CALLING);
