@@ -4,11 +4,27 @@
 
 #include "vm.h"
 
-#define CHECK(expression)                                                                          \
-	do {                                                                                       \
-		if (!(expression))                                                                 \
-			g_error("%s:%d: %s: %s", __FILE__, __LINE__, #expression,                  \
-				error != NULL ? error->message : "");                              \
+#define BORROWER_PATIENCE_USEC (30 * G_USEC_PER_SEC)
+#define BORROWER_PAUSE_USEC 10000
+/* A refusal by KVM: a vCPU did not get a CPU, or was at an exit, in all tries of a stop. */
+static inline bool borrower_waits(GError **error, gint64 until_usec)
+{
+	if (!g_error_matches(*error, HVP_ERROR, HVP_ERROR_BUSY) ||
+	    g_get_monotonic_time() >= until_usec)
+		return false;
+	g_clear_error(error);
+	g_usleep(BORROWER_PAUSE_USEC);
+	return true;
+}
+
+/* As the tool does, what is refused for the moment is asked for again. */
+#define CHECK(expression)                                                                 \
+	do {                                                                              \
+		gint64 until_usec = g_get_monotonic_time() + BORROWER_PATIENCE_USEC;      \
+		while (!(expression))                                                     \
+			if (!borrower_waits(&error, until_usec))                          \
+				g_error("%s:%d: %s: %s", __FILE__, __LINE__, #expression, \
+					error != NULL ? error->message : "");             \
 	} while (0)
 
 /* Room for whatever the caller would put on the stack. */
