@@ -14,18 +14,18 @@ static HvpInstructionKind classify(const ZydisDecodedInstruction *decoded)
 	case ZYDIS_CATEGORY_CALL:
 		return relative ? HVP_INSTRUCTION_CALL : HVP_INSTRUCTION_OTHER;
 	case ZYDIS_CATEGORY_UNCOND_BR:
-		return relative ? HVP_INSTRUCTION_JUMP : HVP_INSTRUCTION_STOP;
+		return relative ? HVP_INSTRUCTION_JUMP : HVP_INSTRUCTION_AWAY;
 	case ZYDIS_CATEGORY_COND_BR:
 		return relative ? HVP_INSTRUCTION_BRANCH : HVP_INSTRUCTION_OTHER;
 	case ZYDIS_CATEGORY_RET:
-		return HVP_INSTRUCTION_STOP;
+		return HVP_INSTRUCTION_AWAY;
 	default:
 		break;
 	}
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_INT3)
 		return HVP_INSTRUCTION_BREAKPOINT;
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_UD2)
-		return HVP_INSTRUCTION_STOP;
+		return HVP_INSTRUCTION_TRAP;
 	return HVP_INSTRUCTION_OTHER;
 }
 
@@ -292,7 +292,8 @@ bool hvp_instructions_find_padding(const guint8 *bytes, gsize length_bytes, HvpG
 		}
 		at += instruction.length_bytes;
 	}
-	if ((last != HVP_INSTRUCTION_STOP && last != HVP_INSTRUCTION_JUMP) ||
+	if ((last != HVP_INSTRUCTION_AWAY && last != HVP_INSTRUCTION_TRAP &&
+	     last != HVP_INSTRUCTION_JUMP) ||
 	    end_of_code == length_bytes)
 		return hvp_error_set(error, HVP_ERROR_NOT_FOUND,
 				     "no padding behind the function at 0x%" G_GINT64_MODIFIER "x",

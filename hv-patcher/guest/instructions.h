@@ -17,7 +17,8 @@ typedef enum {
 	HVP_INSTRUCTION_JUMP,	    /* direct, relative, unconditional */
 	HVP_INSTRUCTION_BRANCH,	    /* direct, relative, conditional */
 	HVP_INSTRUCTION_BREAKPOINT, /* int3 */
-	HVP_INSTRUCTION_STOP,	    /* nothing runs behind it: ret, ud2, indirect jump */
+	HVP_INSTRUCTION_AWAY,	    /* ret, indirect jump: goes where its operand says */
+	HVP_INSTRUCTION_TRAP,	    /* ud2: a BUG, or a WARN, behind which it goes on */
 } HvpInstructionKind;
 
 typedef struct {

@@ -216,21 +216,40 @@ bool hvp_text_sites_add_module(HvpTextSites *self, HvpKernel *kernel, const HvpM
 	return false;
 }
 
+/* The address of the first of @table's in @range; false: there is none. */
+static bool find_site(const SiteTable *table, HvpGvaRange range, guint64 *ret_address)
+{
+	for (guint i = 0; i < table->addresses->len; i++) {
+		*ret_address = g_array_index(table->addresses, guint64, i);
+		if (hvp_gva_range_contains(range, hvp_gva(*ret_address)))
+			return true;
+	}
+	return false;
+}
+
 bool hvp_text_sites_check(const HvpTextSites *self, HvpGvaRange range, GError **error)
 {
-	for (guint table = 0; table < TABLE_COUNT; table++) {
-		const GArray *addresses = self->tables[table].addresses;
+	guint64 address;
 
-		for (guint i = 0; i < addresses->len; i++) {
-			guint64 address = g_array_index(addresses, guint64, i);
+	for (guint table = 0; table < TABLE_COUNT; table++)
+		if (find_site(&self->tables[table], range, &address))
+			return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+					     "%s lies at 0x%" G_GINT64_MODIFIER
+					     "x, in the bytes to be replaced",
+					     self->tables[table].kind, address);
+	return true;
+}
 
-			if (hvp_gva_range_contains(range, hvp_gva(address)))
-				return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-						     "%s lies at 0x%" G_GINT64_MODIFIER
-						     "x, in the bytes to be replaced",
-						     self->tables[table].kind, address);
-		}
-	}
+bool hvp_text_sites_check_exits(const HvpTextSites *self, HvpGvaRange range, GError **error)
+{
+	static const guint exits[] = { TABLE_JUMP_LABELS, TABLE_EXCEPTIONS };
+	guint64 address;
+
+	for (guint i = 0; i < G_N_ELEMENTS(exits); i++)
+		if (find_site(&self->tables[exits[i]], range, &address))
+			return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
+					     "%s lies at 0x%" G_GINT64_MODIFIER "x",
+					     self->tables[exits[i]].kind, address);
 	return true;
 }
 

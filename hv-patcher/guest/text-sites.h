@@ -26,6 +26,11 @@ bool hvp_text_sites_add_module(HvpTextSites *self, HvpKernel *kernel, const HvpM
 bool hvp_text_sites_check(const HvpTextSites *self, HvpGvaRange range,
 			  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* UNSUPPORTED naming a site in @range from which execution may go on elsewhere, as it is a jump
+ * label or has an exception-table entry. */
+bool hvp_text_sites_check_exits(const HvpTextSites *self, HvpGvaRange range,
+				GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /*
  * CONFLICT naming a kprobe (enabled, disabled or optimised) inside @range. Reads the guest's
  * table anew: a few reads and as many as there are probes; may be called while stopped.

@@ -109,7 +109,8 @@ static bool has_target(const HvpInstruction *instruction)
 
 static bool ends_block(const HvpInstruction *instruction)
 {
-	return has_target(instruction) || instruction->kind == HVP_INSTRUCTION_STOP ||
+	return has_target(instruction) || instruction->kind == HVP_INSTRUCTION_AWAY ||
+	       instruction->kind == HVP_INSTRUCTION_TRAP ||
 	       instruction->kind == HVP_INSTRUCTION_BREAKPOINT;
 }
 

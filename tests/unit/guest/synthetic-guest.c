@@ -78,6 +78,7 @@ static const Function functions[] = {
 	{ "load_module", HVP_ORC_CALL, HVP_ORC_REG_SP, 8, 0, 0 },
 	{ "klp_enable_patch", HVP_ORC_CALL, HVP_ORC_REG_SP, 8, 0, 0 },
 	{ "frozen", HVP_ORC_CALL, HVP_ORC_REG_SP, 8, 0, 0 },
+	{ "deep.cold", HVP_ORC_CALL, HVP_ORC_REG_SP, 8, 0, 0 },
 };
 
 void synthetic_guest_free(SyntheticGuest *self)
