@@ -6,8 +6,7 @@
 static bool is_called(const HvpJournalState *state, const HvpKlpObject *object,
 		      HvpKlpCallback which)
 {
-	return hvp_journal_state_has_begun(state, hvp_loader_get_step(which),
-					   object->address.value);
+	return hvp_journal_state_has_begun(state, hvp_loader_get_step(which), object->key.value);
 }
 
 void hvp_callbacks_drop_post_unpatch(HvpKlpPatch *klp, const HvpJournalState *state)
@@ -16,9 +15,9 @@ void hvp_callbacks_drop_post_unpatch(HvpKlpPatch *klp, const HvpJournalState *st
 
 	for (guint i = 0; i < hvp_klp_patch_count(klp); i++) {
 		HvpKlpObject *object = hvp_klp_patch_get(klp, i);
-		bool due = !loading || (is_called(state, object, HVP_KLP_PRE_PATCH) &&
-					!hvp_journal_state_has(state, "pre-patch-refused",
-							       object->address.value));
+		bool due = !loading ||
+			   (is_called(state, object, HVP_KLP_PRE_PATCH) &&
+			    !hvp_journal_state_has(state, "pre-patch-refused", object->key.value));
 
 		if (!due || is_called(state, object, HVP_KLP_POST_UNPATCH))
 			object->callbacks[HVP_KLP_POST_UNPATCH] = hvp_gva(0);

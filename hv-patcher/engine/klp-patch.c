@@ -243,6 +243,21 @@ static bool read_states(HvpKernel *kernel, HvpKlpPatch *patch, GError **error)
 	return true;
 }
 
+void hvp_klp_patch_set_keys(HvpKlpPatch *self, guint32 object_bytes)
+{
+	guint vmlinux = 0;
+
+	while (vmlinux < self->objects->len && hvp_klp_patch_get(self, vmlinux)->name != NULL)
+		vmlinux++;
+	for (guint i = 0; i < self->objects->len; i++) {
+		bool moves = vmlinux < self->objects->len && i <= vmlinux;
+		guint index = !moves ? i : i == vmlinux ? 0 : i + 1;
+
+		hvp_klp_patch_get(self, i)->key = hvp_gva_add(self->first_object,
+							      (guint64)index * object_bytes);
+	}
+}
+
 HvpKlpPatch *hvp_klp_patch_read(HvpKernel *kernel, HvpGva address, GError **error)
 {
 	g_autoptr(HvpKlpPatch) self = g_new0(HvpKlpPatch, 1);
@@ -256,6 +271,8 @@ HvpKlpPatch *hvp_klp_patch_read(HvpKernel *kernel, HvpGva address, GError **erro
 	    !read_flag(kernel, address, HVP_AT_KLP_PATCH_REPLACE, &self->replace, error) ||
 	    !read_objects(kernel, self, error) || !read_states(kernel, self, error))
 		return NULL;
+	hvp_klp_patch_set_keys(
+		self, hvp_layout_get(hvp_kernel_get_layout(kernel), HVP_AT_KLP_OBJECT_SIZE));
 	self->replaces = self->replace;
 	return g_steal_pointer(&self);
 }

@@ -34,6 +34,7 @@ typedef enum {
 typedef struct {
 	char *name;	/* the module's, without HVP_KLP_ALIAS_SUFFIX; NULL: vmlinux */
 	HvpGva address; /* struct klp_object */
+	HvpGva key;	/* that address once vmlinux's is the first, wherever it is now */
 	HvpGva name_address;
 	HvpGva module;	 /* the struct module that the guest's own core knows it by; 0 */
 	bool patched;	 /* by the guest's own core */
@@ -71,6 +72,12 @@ HvpKlpPatch *hvp_klp_patch_read(HvpKernel *kernel, HvpGva address, GError **erro
 /* Likewise that of @module: BAD_DATA where it is another's, whatever a record of it claims. */
 HvpKlpPatch *hvp_klp_patch_read_own(HvpKernel *kernel, const HvpModule *module, HvpGva address,
 				    GError **error);
+
+/*
+ * Gives each object, of @object_bytes, its key: by it the journal knows one and the same object
+ * before and after they have changed places.
+ */
+void hvp_klp_patch_set_keys(HvpKlpPatch *self, guint32 object_bytes);
 
 guint hvp_klp_patch_count(const HvpKlpPatch *self);
 HvpKlpObject *hvp_klp_patch_get(const HvpKlpPatch *self, guint index);

@@ -151,7 +151,7 @@ const char *hvp_loader_get_step(HvpKlpCallback which)
 static bool note_callback(HvpJournal *journal, HvpKlpCallback which, const HvpKlpObject *object,
 			  GError **error)
 {
-	return hvp_journal_step(journal, hvp_loader_get_step(which), object->address.value, error);
+	return hvp_journal_step(journal, hvp_loader_get_step(which), object->key.value, error);
 }
 
 bool hvp_loader_callbacks(HvpBorrow *borrow, HvpTarget *target, const HvpKlpPatch *patch,
@@ -205,7 +205,7 @@ static bool note_pre_patch(Load *load, const HvpKlpObject *object, GError **erro
 
 static bool refuse(Load *load, const HvpKlpObject *object, gint32 value, GError **error)
 {
-	return hvp_journal_step(load->journal, "pre-patch-refused", object->address.value, error) &&
+	return hvp_journal_step(load->journal, "pre-patch-refused", object->key.value, error) &&
 	       hvp_error_set(error, HVP_ERROR_PERMISSION,
 			     "the patch's own pre_patch callback for %s refuses (%d)",
 			     object->name ? object->name : "vmlinux", value);

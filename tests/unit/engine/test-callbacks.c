@@ -24,7 +24,7 @@ static void set_up(Fixture *fixture, gconstpointer data)
 	for (guint i = 0; i < G_N_ELEMENTS(addresses); i++) {
 		HvpKlpObject *object = &fixture->objects[i];
 
-		object->address = hvp_gva(addresses[i]);
+		object->key = hvp_gva(addresses[i]);
 		for (guint which = 0; which < HVP_KLP_CALLBACK_COUNT; which++)
 			object->callbacks[which] = hvp_gva(addresses[i] + 1);
 		g_ptr_array_add(fixture->patch.objects, object);

@@ -54,10 +54,50 @@ static void test_find_state(void)
 	g_assert_null(hvp_klp_patch_find_state(patch, 8));
 }
 
+#define OBJECTS 0x1000
+#define OBJECT_BYTES 0x80
+
+/* The key of object @name where the patch has them in the order of @names. */
+static guint64 key_of(const char *const *names, guint count, const char *name)
+{
+	HvpKlpObject objects[4] = { 0 };
+	HvpKlpPatch patch = { .first_object = { OBJECTS }, .objects = g_ptr_array_new() };
+	guint64 key = 0;
+
+	for (guint i = 0; i < count; i++) {
+		objects[i].name = (char *)names[i];
+		g_ptr_array_add(patch.objects, &objects[i]);
+	}
+	hvp_klp_patch_set_keys(&patch, OBJECT_BYTES);
+	for (guint i = 0; i < count; i++)
+		if (g_strcmp0(names[i], name) == 0)
+			key = objects[i].key.value;
+	g_ptr_array_unref(patch.objects);
+	return key;
+}
+
+/* The same before and after vmlinux's object was moved to the front, and no two alike. */
+static void test_keys(void)
+{
+	static const char *const names[] = { "a", "b", NULL, "c" };
+	static const char *const moved[] = { NULL, "a", "b", "c" };
+
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		guint64 key = key_of(names, G_N_ELEMENTS(names), names[i]);
+
+		g_assert_cmphex(key, ==, key_of(moved, G_N_ELEMENTS(moved), names[i]));
+		for (guint j = 0; j < i; j++)
+			g_assert_cmphex(key, !=, key_of(names, G_N_ELEMENTS(names), names[j]));
+	}
+	/* Without one of vmlinux none moves. */
+	g_assert_cmphex(key_of(names, 2, "b"), ==, OBJECTS + OBJECT_BYTES);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/klp-patch/states-AS-THE-CORE-HAS-IT", test_states);
 	g_test_add_func("/klp-patch/find-state", test_find_state);
+	g_test_add_func("/klp-patch/keys-SAME-once-moved", test_keys);
 	return g_test_run();
 }
