@@ -129,6 +129,30 @@ GPtrArray *hvp_applied_read_all(HvpTarget *target, GError **error)
 	return g_steal_pointer(&all);
 }
 
+static bool is_older(const HvpApplied *self, const HvpJournalState *state)
+{
+	return self->state == HVP_RECORD_SWITCHED ||
+	       (state != NULL && hvp_journal_state_has(state, "replaced", self->module.value));
+}
+
+GPtrArray *hvp_applied_read_older(HvpTarget *target, HvpGva module, const HvpJournalState *state)
+{
+	GPtrArray *older = g_ptr_array_new_with_free_func((GDestroyNotify)hvp_klp_patch_free);
+
+	/* The guest's list starts with the youngest. */
+	for (guint i = hvp_modules_count(target->modules); i-- > 0;) {
+		const HvpModule *other = hvp_modules_get(target->modules, i);
+		g_autoptr(HvpApplied) applied = NULL;
+
+		if (other->address.value == module.value)
+			break;
+		applied = read_module(target, other, NULL);
+		if (applied != NULL && applied->klp != NULL && is_older(applied, state))
+			g_ptr_array_add(older, g_steal_pointer(&applied->klp));
+	}
+	return older;
+}
+
 const char *hvp_applied_coverage_name(HvpCoverage coverage)
 {
 	static const char *const names[] = { "switch", "core", "waiting", "none" };

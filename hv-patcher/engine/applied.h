@@ -2,6 +2,7 @@
 /* The patches of ours that are in a guest, as the guest itself tells. */
 #pragma once
 
+#include "engine/journal.h"
 #include "engine/klp-core.h"
 #include "engine/record.h"
 #include "engine/target.h"
@@ -33,6 +34,14 @@ HvpApplied *hvp_applied_read(HvpTarget *target, const char *name, GError **error
  * TAMPERED.
  */
 GPtrArray *hvp_applied_read_all(HvpTarget *target, GError **error);
+
+/*
+ * The klp_patches (HvpKlpPatch; the array is the caller's), oldest first, of what came before the
+ * patch of @module and is in force, or was until that replaced it by journal @state (may be NULL):
+ * those before it on the core's list while its own callbacks run. By @target's modules as they
+ * were last read.
+ */
+GPtrArray *hvp_applied_read_older(HvpTarget *target, HvpGva module, const HvpJournalState *state);
 
 /* Who sees to it that a patch's object runs new code. */
 typedef enum {

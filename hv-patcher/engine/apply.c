@@ -376,9 +376,9 @@ static bool back_out(Apply *self, GError **error)
 		      !g_error_matches(*error, HVP_ERROR, HVP_ERROR_INCONSISTENT);
 
 	if (usable && self->klp != NULL &&
-	    !hvp_transaction_unload(self->transaction, self->options, self->klp, self->patch->name,
-				    self->klp->module, &self->result->longest_pause_usec,
-				    &reason)) {
+	    !hvp_transaction_unload(self->transaction, self->options, self->klp, self->older_klp,
+				    self->patch->name, self->klp->module,
+				    &self->result->longest_pause_usec, &reason)) {
 		/* Its journal stays open, so that recover unloads it. */
 		g_prefix_error(error, "(the module is not unloaded: %s; run hvpatch recover) ",
 			       reason->message);
@@ -402,8 +402,9 @@ static bool put_replaced_away(Apply *self, GError **error)
 		const HvpApplied *older = g_ptr_array_index(self->older, i);
 
 		hvp_options_progress(self->options, "unloading what was replaced", 0, 0);
-		if (hvp_transaction_unload(self->transaction, self->options, NULL, older->name,
-					   older->module, &self->result->longest_pause_usec, error))
+		if (hvp_transaction_unload(self->transaction, self->options, NULL, NULL,
+					   older->name, older->module,
+					   &self->result->longest_pause_usec, error))
 			continue;
 		g_prefix_error(error, "%s, replaced, is not unloaded (run hvpatch recover): ",
 			       older->name);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/leftovers.h"
 
+#include "engine/applied.h"
 #include "engine/klp-core.h"
 #include "engine/record.h"
 
 static void leftover_clear(gpointer data)
 {
-	hvp_klp_patch_free(((HvpLeftover *)data)->klp);
+	HvpLeftover *leftover = data;
+
+	hvp_klp_patch_free(leftover->klp);
+	g_clear_pointer(&leftover->older, g_ptr_array_unref);
 }
 
 typedef enum { NO_RECORD, NOT_TO_BE_TOUCHED, OUT_OF_FORCE } Standing;
@@ -58,12 +62,15 @@ static bool is_prepared(const HvpJournalState *state, const HvpModule *module)
 	       buffer != 0 && module->args.value == buffer;
 }
 
-static void add(GArray *leftovers, HvpTarget *target, const HvpModule *module, HvpGva klp)
+static void add(GArray *leftovers, HvpTarget *target, const HvpJournalState *state,
+		const HvpModule *module, HvpGva klp)
 {
 	HvpLeftover leftover = { .module = *module };
 
 	if (klp.value != 0)
 		leftover.klp = hvp_klp_patch_read_own(target->kernel, module, klp, NULL);
+	if (leftover.klp != NULL)
+		leftover.older = hvp_applied_read_older(target, module->address, state);
 	g_array_append_val(leftovers, leftover);
 }
 
@@ -89,7 +96,7 @@ static bool add_own(GArray *leftovers, HvpTarget *target, const HvpJournalState 
 			klp = core.patch;
 	}
 	if (standing != NOT_TO_BE_TOUCHED)
-		add(leftovers, target, module, klp);
+		add(leftovers, target, state, module, klp);
 	return true;
 }
 
@@ -107,7 +114,7 @@ static bool add_replaced(GArray *leftovers, HvpTarget *target, const HvpJournalS
 		if (!judge(target, module, &standing, &ignored, error))
 			return false;
 		if (standing == OUT_OF_FORCE)
-			add(leftovers, target, module, hvp_gva(0));
+			add(leftovers, target, state, module, hvp_gva(0));
 	}
 	return true;
 }

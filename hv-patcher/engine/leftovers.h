@@ -9,6 +9,7 @@
 typedef struct {
 	HvpModule module; /* a copy: its tables are not to be used */
 	HvpKlpPatch *klp; /* whose post_unpatch callbacks are due; NULL: none are */
+	GPtrArray *older; /* for these, as hvp_applied_read_older() has it; NULL if klp is */
 } HvpLeftover;
 
 /*

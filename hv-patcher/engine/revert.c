@@ -13,6 +13,7 @@ typedef struct {
 	HvpDeadline deadline;
 	HvpTransaction *transaction;
 	HvpApplied *applied;
+	GPtrArray *older; /* HvpKlpPatch: what came before it and is in force */
 	HvpChanges *changes;
 } Revert;
 
@@ -20,6 +21,7 @@ static void revert_clear(Revert *self)
 {
 	hvp_transaction_free(self->transaction);
 	hvp_applied_free(self->applied);
+	g_clear_pointer(&self->older, g_ptr_array_unref);
 	hvp_changes_free(self->changes);
 }
 
@@ -91,7 +93,8 @@ static bool watch(Revert *self, GError **error)
 static bool run_callbacks(Revert *self, HvpKlpCallback which, GError **error)
 {
 	return hvp_transaction_run_callbacks(self->transaction, self->options, self->applied->klp,
-					     which, NULL, &self->result->longest_pause_usec, error);
+					     which, self->older, &self->result->longest_pause_usec,
+					     error);
 }
 
 /* What was found before the lock was taken may be gone; what is there now stays. */
@@ -102,6 +105,7 @@ static bool prepare(Revert *self, GError **error)
 	if (self->applied->klp == NULL)
 		return hvp_error_set(error, HVP_ERROR_TAMPERED,
 				     "the guest's klp_patch of %s cannot be read", self->name);
+	self->older = hvp_applied_read_older(self->target, self->applied->module, NULL);
 	return hvp_transaction_pin_objects(self->transaction, self->options, self->applied->klp,
 					   &self->result->longest_pause_usec, error);
 }
@@ -184,7 +188,7 @@ static bool put_away(Revert *self, GError **error)
 							"kernel.modules_disabled",
 							self->name);
 	else if (!hvp_transaction_unload(self->transaction, self->options, self->applied->klp,
-					 self->name, self->applied->module,
+					 self->older, self->name, self->applied->module,
 					 &self->result->longest_pause_usec, &reason) &&
 		 unload_again(self, &reason))
 		return true;

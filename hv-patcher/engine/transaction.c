@@ -2,6 +2,7 @@
 #include "engine/transaction.h"
 
 #include "call/borrow.h"
+#include "engine/applied.h"
 #include "engine/boot.h"
 #include "engine/callbacks.h"
 #include "engine/core-wait.h"
@@ -117,12 +118,12 @@ static bool free_buffers(HvpBorrow *borrow, HvpTransaction *self, const HvpJourn
 
 /* The callbacks that end a patch's life, once. @patch may be NULL: none are due. */
 static bool run_post_unpatch(HvpBorrow *borrow, HvpTransaction *self, const HvpKlpPatch *patch,
-			     HvpDeadline deadline, GError **error)
+			     const GPtrArray *older, HvpDeadline deadline, GError **error)
 {
 	return patch == NULL || !hvp_klp_patch_has_callback(patch, HVP_KLP_POST_UNPATCH) ||
 	       (hvp_klp_core_present(borrow, self->target, patch, self->pins, error) &&
 		hvp_loader_callbacks(borrow, self->target, patch, HVP_KLP_POST_UNPATCH, self->pins,
-				     NULL, self->journal, deadline, error));
+				     older, self->journal, deadline, error));
 }
 
 /*
@@ -154,7 +155,8 @@ static bool run_leftover_post_unpatch(HvpBorrow *borrow, HvpTransaction *self,
 {
 	if (leftover->klp != NULL)
 		hvp_callbacks_drop_post_unpatch(leftover->klp, state);
-	return run_post_unpatch(borrow, self, leftover->klp, hvp_deadline_in(CATCH_USEC), error);
+	return run_post_unpatch(borrow, self, leftover->klp, leftover->older,
+				hvp_deadline_in(CATCH_USEC), error);
 }
 
 static bool unload_leftover(HvpBorrow *borrow, HvpTransaction *self, HvpLeftover *leftover,
@@ -247,10 +249,13 @@ static HvpKlpPatch *find_unfinished(HvpTransaction *self, const HvpJournalState 
 static bool finish_callbacks(HvpTransaction *self, const HvpJournalState *state, GError **error)
 {
 	g_autoptr(HvpKlpPatch) patch = find_unfinished(self, state);
+	g_autoptr(GPtrArray) older = NULL;
 
-	return patch == NULL ||
-	       hvp_transaction_run_callbacks(self, &(HvpOptions){ 0 }, patch, HVP_KLP_POST_PATCH,
-					     NULL, &(gint64){ 0 }, error);
+	if (patch == NULL)
+		return true;
+	older = hvp_applied_read_older(self->target, patch->module, state);
+	return hvp_transaction_run_callbacks(self, &(HvpOptions){ 0 }, patch, HVP_KLP_POST_PATCH,
+					     older, &(gint64){ 0 }, error);
 }
 
 /* From now on the owners of the patched modules may unload them. */
@@ -647,8 +652,8 @@ static void withdraw_module(HvpTransaction *self, const char *name, HvpGva addre
 }
 
 bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
-			    const HvpKlpPatch *patch, const char *name, HvpGva module,
-			    gint64 *longest_usec, GError **error)
+			    const HvpKlpPatch *patch, const GPtrArray *older, const char *name,
+			    HvpGva module, gint64 *longest_usec, GError **error)
 {
 	HvpDeadline deadline = hvp_deadline_in(CALL_USEC);
 	HvpBorrow *borrow;
@@ -659,7 +664,7 @@ bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
 	borrow = hvp_transaction_borrow(self, options, error);
 	if (borrow == NULL)
 		return false;
-	ok = run_post_unpatch(borrow, self, patch, deadline, error);
+	ok = run_post_unpatch(borrow, self, patch, older, deadline, error);
 	withdraw_module(self, name, module);
 	ok = ok &&
 	     hvp_loader_unload(borrow, self->target, name, module, HVP_LOADER_DROP_REFERENCE,

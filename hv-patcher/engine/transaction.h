@@ -76,12 +76,13 @@ bool hvp_transaction_pin_objects(HvpTransaction *self, const HvpOptions *options
 				 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Runs the post_unpatch callbacks (@patch may be NULL: none are to be run) and unloads
- * module @name at @module, of which nothing is in force any more.
+ * Runs the post_unpatch callbacks (@patch may be NULL: none are to be run; @older as above) and
+ * unloads module @name at @module, of which nothing is in force any more.
  */
 bool hvp_transaction_unload(HvpTransaction *self, const HvpOptions *options,
-			    const HvpKlpPatch *patch, const char *name, HvpGva module,
-			    gint64 *longest_usec, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+			    const HvpKlpPatch *patch, const GPtrArray *older, const char *name,
+			    HvpGva module, gint64 *longest_usec,
+			    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Frees a transaction (NULL: it is closed already) on @target whose keeper rolled back what was

@@ -18,12 +18,12 @@ static __maybe_unused int hvp_logged_pre_patch(struct klp_object *object)
 	return 0;
 }
 
-static void hvp_logged_post_patch(struct klp_object *object)
+static __maybe_unused void hvp_logged_post_patch(struct klp_object *object)
 {
 	pr_info("%s post_patch\n", hvp_logged_name(object));
 }
 
-static void hvp_logged_pre_unpatch(struct klp_object *object)
+static __maybe_unused void hvp_logged_pre_unpatch(struct klp_object *object)
 {
 	pr_info("%s pre_unpatch\n", hvp_logged_name(object));
 }

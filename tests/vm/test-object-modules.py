@@ -177,16 +177,32 @@ def _(guest):
                             'pre_unpatch', 'post_unpatch'))
 
 
+def states(own, previous, *callbacks):
+    """What the callbacks of hvp_stateOWN log."""
+    return [f'hvp_state{own}: {A} {callback}: state {own} after {previous}'
+            for callback in callbacks]
+
+
+@case('hvp_state-beside-each-other-PREVIOUS-TOLD-TO-EACH-CALLBACK')
+def _(guest):
+    with targets(guest, A):
+        lines = Log(guest)
+        with patched(guest, 'hvp_state2'):
+            with patched(guest, 'hvp_state3'):
+                lines.expect(*states(2, 0, 'pre_patch', 'post_patch'),
+                             *states(3, 2, 'pre_patch', 'post_patch'))
+            lines.expect(*states(3, 2, 'pre_unpatch', 'post_unpatch'))
+        lines.expect(*states(2, 0, 'pre_unpatch', 'post_unpatch'))
+
+
 @case('hvp_state-OLDER-AND-MISSING-REFUSED')
 def _(guest):
     with targets(guest, A):
         lines = Log(guest)
         patch(guest, 'hvp_state1')
-        lines.expect(f'hvp_state1: {A} pre_patch: state 1 after 0',
-                     f'hvp_state1: {A} post_patch')
+        lines.expect(*states(1, 0, 'pre_patch', 'post_patch'))
         patch(guest, 'hvp_state2')
-        lines.expect(f'hvp_state2: {A} pre_patch: state 2 after 1',
-                     f'hvp_state2: {A} post_patch')
+        lines.expect(*states(2, 1, 'pre_patch', 'post_patch'))
         assert_generation(guest, 0, False, hvp_a_one=22)
         unload(guest, 'hvp_state1')
         for name in ('hvp_state1', 'hvp_gen2'):

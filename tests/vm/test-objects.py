@@ -339,14 +339,40 @@ def _(guest):
         assert not status(guest)
 
 
+def states(own, previous, *callbacks):
+    """What the callbacks of hvp_stateOWN log."""
+    return [f'hvp_state{own}: {A} {callback}: state {own} after {previous}'
+            for callback in callbacks]
+
+
+@case('states-beside-each-other-PREVIOUS-TOLD-TO-EACH-CALLBACK')
+def _(guest):
+    """A previous one is what came before and is in force, also for those that undo."""
+    with targets(guest, A):
+        lines = Log(guest)
+        apply(guest, 'hvp_state2')
+        apply(guest, 'hvp_state3')
+        lines.expect(*states(2, 0, 'pre_patch', 'post_patch'),
+                     *states(3, 2, 'pre_patch', 'post_patch'))
+        revert(guest, 'hvp_state3')
+        lines.expect(*states(3, 2, 'pre_unpatch', 'post_unpatch'))
+        apply(guest, 'hvp_state3')
+        revert(guest, 'hvp_state2')
+        revert(guest, 'hvp_state3')
+        lines.expect(*states(3, 2, 'pre_patch', 'post_patch'),
+                     *states(2, 0, 'pre_unpatch', 'post_unpatch'),
+                     *states(3, 0, 'pre_unpatch', 'post_unpatch'))
+        assert_generation(guest, 0, False)
+
+
 @case('states-PREVIOUS-TOLD-OLDER-AND-MISSING-REFUSED')
 def _(guest):
     with targets(guest, A):
         lines = Log(guest)
         apply(guest, 'hvp_state1')
-        lines.expect(f'hvp_state1: {A} pre_patch: state 1 after 0', f'hvp_state1: {A} post_patch')
+        lines.expect(*states(1, 0, 'pre_patch', 'post_patch'))
         apply(guest, 'hvp_state2')
-        lines.expect(f'hvp_state2: {A} pre_patch: state 2 after 1', f'hvp_state2: {A} post_patch')
+        lines.expect(*states(2, 1, 'pre_patch', 'post_patch'))
         for name in ('hvp_state1', 'hvp_gen2'):
             with nothing_changes(guest):
                 for command in ('check', 'apply'):
