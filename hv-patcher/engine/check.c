@@ -127,6 +127,9 @@ static void check_policy(Context *context)
 	else if (policy->loadpin)
 		add_refusal(context, "guard", HVP_ERROR_PERMISSION,
 			    "the guest pins module loading to a file system (loadpin)");
+	else if (policy->ima)
+		add_refusal(context, "guard", HVP_ERROR_PERMISSION,
+			    "the guest's IMA appraises modules, and refuses those without a file");
 	else
 		add_ok(context, "guard");
 }

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+/* Of ima_appraise: security/integrity/ima/ima.h. */
+#define IMA_APPRAISE_ENFORCE 0x01U
+#define IMA_APPRAISE_MODULES 0x08U
+
 /*
  * module.sig_enforce by its kernel_param: the variable itself has a namesake in kexec. Without
  * MODULE_SIG there is no such parameter.
@@ -35,6 +39,21 @@ static bool read_optional(HvpKernel *kernel, const char *name, guint32 *ret_valu
 	*ret_value = 0;
 	return !hvp_kernel_has_symbol(kernel, name) ||
 	       hvp_kernel_read_u32(kernel, name, ret_value, error);
+}
+
+/*
+ * IMA appraises modules by their files. One that comes without a file, as ours do, it refuses,
+ * unless the kernel itself wants signatures: ima_load_data().
+ */
+static bool read_ima(HvpKernel *kernel, HvpPolicy *policy, GError **error)
+{
+	guint32 appraise;
+
+	if (!read_optional(kernel, "ima_appraise", &appraise, error))
+		return false;
+	policy->ima = (appraise & IMA_APPRAISE_ENFORCE) != 0 &&
+		      (appraise & IMA_APPRAISE_MODULES) != 0 && !policy->signature_enforced;
+	return true;
 }
 
 /* Modules that watch kernel text and react to a change of it. */
@@ -73,6 +92,8 @@ bool hvp_policy_read(HvpKernel *kernel, HvpModules *modules, HvpPolicy *ret_poli
 	policy.signature_enforced |= lockdown != 0;
 	policy.loadpin = hvp_kernel_has_symbol(kernel, "loadpin_read_file") ||
 			 hvp_kernel_has_symbol(kernel, "loadpin_load_data");
+	if (!read_ima(kernel, &policy, error))
+		return false;
 	find_guard(modules, &policy);
 	read_vermagic(kernel, &policy);
 	*ret_policy = policy;

@@ -13,6 +13,7 @@ typedef struct {
 	bool modules_disabled;		   /* sysctl kernel.modules_disabled */
 	bool signature_enforced;	   /* module.sig_enforce or lockdown */
 	bool loadpin;			   /* the loadpin LSM is there */
+	bool ima;			   /* IMA refuses modules that come without a file */
 	char guard[HVP_MODULE_NAME_BYTES]; /* a module that guards kernel text; "" */
 	char vermagic[256];		   /* what a module's must be; "" where it cannot be read */
 } HvpPolicy;

@@ -487,6 +487,19 @@ def _(guest):
         assert not info['patchable'] and 'modules_disabled' in info['reasons'][0], info
 
 
+@suite.case('ima-appraises-modules-REFUSED-unless-accepted', fresh=True,
+            options={'append': 'ima_policy=secure_boot'})
+def _(guest):
+    patch = guest.module('hvp_cmdline')
+    with untouched(guest):
+        assert_error(guest, ('apply', patch), REFUSED, 'IMA')
+        result = guest.hvpatch('check', patch)
+        failed = [item for item in result.json['items'] if not item['ok']]
+        assert [item['item'] for item in failed] == ['guard'], failed
+    assert guest.hvpatch('apply', patch, '--accept', 'guard').status == DONE
+    assert guest.hvpatch('revert', 'hvp_cmdline').status == DONE
+
+
 @suite.case('paused-by-its-owner-REFUSED-looked-at-STAYS-PAUSED')
 def _(guest):
     patch = guest.module('hvp_cmdline')

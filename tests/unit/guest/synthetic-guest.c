@@ -567,6 +567,7 @@ static void put_elf_symbol(SyntheticGuest *self, HvpGva at, guint32 name, HvpGva
 	guint8 *symbol = synthetic_guest_bytes(self, at, 24);
 
 	hvp_store_u32(symbol, name);
+	hvp_store_u16(symbol + 6, 1);
 	hvp_store_u64(symbol + 8, value.value);
 }
 
@@ -699,6 +700,7 @@ static void make_variables(SyntheticGuest *self)
 	add_data(self, "nr_threads", 8);
 	add_data(self, "modules_disabled", 8);
 	add_data(self, "kernel_locked_down", 8);
+	add_data(self, "ima_appraise", 8);
 	enforce = add_data(self, "sig_enforce", 8);
 	parameter = add_data(self, "__param_sig_enforce", 64);
 	synthetic_guest_set(self, parameter, HVP_AT_KERNEL_PARAM_ARG, enforce.value);

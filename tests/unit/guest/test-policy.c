@@ -22,7 +22,8 @@ static void test_open(void)
 	HvpPolicy policy = read_policy(guest);
 
 	g_assert_true(policy.can_load_modules && policy.can_livepatch);
-	g_assert_false(policy.modules_disabled || policy.signature_enforced || policy.loadpin);
+	g_assert_false(policy.modules_disabled || policy.signature_enforced || policy.loadpin ||
+		       policy.ima);
 	g_assert_cmpstr(policy.guard, ==, "");
 	g_assert_cmpstr(policy.vermagic, ==, "6.1.0-synthetic SMP preempt mod_unload ");
 }
@@ -44,11 +45,37 @@ static void test_locked(void)
 	g_assert_cmpstr(read_policy(guest).guard, ==, "lkrg");
 }
 
+/* As ima_load_data() decides of a module that comes without a file. */
+static void test_ima(void)
+{
+	enum { ENFORCE = 1, FIX = 2, MODULES = 8, FIRMWARE = 16 };
+	static const struct {
+		guint64 appraise, sig_enforce;
+		bool refuses;
+	} cases[] = {
+		{ ENFORCE, 0, false },		 { ENFORCE | FIRMWARE, 0, false },
+		{ FIX | MODULES, 0, false },	 { ENFORCE | MODULES, 0, true },
+		{ ENFORCE | MODULES, 1, false },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+		SyntheticOptions options = { 0 };
+		g_autoptr(SyntheticGuest) guest = synthetic_guest_new(&options);
+
+		synthetic_guest_put(guest, synthetic_guest_symbol(guest, "ima_appraise"),
+				    cases[i].appraise);
+		synthetic_guest_put(guest, synthetic_guest_symbol(guest, "sig_enforce"),
+				    cases[i].sig_enforce);
+		g_assert_cmpint(read_policy(guest).ima, ==, cases[i].refuses);
+	}
+}
+
 static void test_not_configured(void)
 {
 	static const char *const without[] = { "modules_disabled",    "kernel_locked_down",
 					       "__param_sig_enforce", "vermagic",
-					       "load_module",	      "klp_enable_patch" };
+					       "load_module",	      "klp_enable_patch",
+					       "ima_appraise" };
 
 	for (guint i = 0; i < G_N_ELEMENTS(without); i++) {
 		SyntheticOptions options = { .without = without[i] };
@@ -83,6 +110,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/policy/nothing-locked-OPEN", test_open);
 	g_test_add_func("/policy/each-lock-SEEN", test_locked);
+	g_test_add_func("/policy/ima-as-ima_load_data", test_ima);
 	g_test_add_func("/policy/not-configured-OPEN-or-unable", test_not_configured);
 	g_test_add_func("/policy/unreadable-REFUSED", test_unreadable);
 	return g_test_run();
