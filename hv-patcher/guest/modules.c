@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 
+#include <elf.h>
 #include <string.h>
 
 #define MAX_MODULE_STRUCT_BYTES (64U << 10)
@@ -13,6 +14,7 @@
 #define MAX_LOADED_BYTES (1U << 30)
 /* Elf64_Sym: st_name u32, st_info u8, st_other u8, st_shndx u16, st_value u64, st_size u64. */
 #define ELF_SYMBOL_BYTES 24U
+#define ELF_SYMBOL_SECTION 6U
 
 typedef struct HvpModuleSymbols {
 	guint32 count;
@@ -421,6 +423,14 @@ bool hvp_modules_module_has_symbol(HvpModules *self, HvpModule *module, const ch
 	return false;
 }
 
+/* Of a symbol that symbol_name() has told. */
+static bool is_defined(const HvpModule *module, guint32 index)
+{
+	const guint8 *symbol = module->symbols->table + (gsize)index * ELF_SYMBOL_BYTES;
+
+	return hvp_load_u16(symbol + ELF_SYMBOL_SECTION) != SHN_UNDEF;
+}
+
 bool hvp_modules_function(HvpModules *self, HvpModule *module, const char *name, guint64 position,
 			  HvpGvaRange *ret_range, GError **error)
 {
@@ -428,8 +438,9 @@ bool hvp_modules_function(HvpModules *self, HvpModule *module, const char *name,
 	HvpGva value, chosen = { 0 };
 	guint64 count = 0;
 
+	/* Data of that name counts as well: positions are those of klp_find_callback(). */
 	for (guint32 i = 0; (found = symbol_name(self, module, i, &value)) != NULL; i++) {
-		if (strcmp(found, name) != 0 || !hvp_gva_range_contains(module->text, value))
+		if (strcmp(found, name) != 0 || !is_defined(module, i))
 			continue;
 		count++;
 		if (count == MAX(position, 1))
@@ -442,9 +453,10 @@ bool hvp_modules_function(HvpModules *self, HvpModule *module, const char *name,
 	if (position == 0 && count > 1)
 		return hvp_error_set(error, HVP_ERROR_AMBIGUOUS,
 				     "module %s has %" G_GUINT64_FORMAT
-				     " functions named %s, the patch does not say which",
+				     " symbols named %s, the patch does not say which",
 				     module->name, count, name);
-	if (!hvp_modules_symbolize(self, module, chosen, &ignored, ret_range))
+	if (!hvp_gva_range_contains(module->text, chosen) ||
+	    !hvp_modules_symbolize(self, module, chosen, &ignored, ret_range))
 		return hvp_error_set(error, HVP_ERROR_NOT_FOUND,
 				     "function %s of module %s has no place in its text", name,
 				     module->name);

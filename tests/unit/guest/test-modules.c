@@ -367,6 +367,54 @@ static void test_malformed_layout(void)
 	}
 }
 
+/* The bytes of symbol @index of the second module. */
+static guint8 *symbol_bytes(Fixture *self, guint index)
+{
+	guint64 kallsyms = synthetic_guest_get(
+		self->guest,
+		synthetic_guest_member(self->guest, self->second, HVP_AT_MODULE_KALLSYMS));
+	guint64 table = synthetic_guest_get(
+		self->guest,
+		synthetic_guest_member(self->guest, hvp_gva(kallsyms), HVP_AT_KALLSYMS_SYMTAB));
+
+	return synthetic_guest_bytes(self->guest, hvp_gva(table + (guint64)index * 24), 24);
+}
+
+/* 0: it is found, where the second symbol is; else why not. */
+static int find_twice(Fixture *self, guint64 position)
+{
+	g_autoptr(HvpModules) modules = read_modules(self);
+	HvpModule *module = hvp_modules_find(modules, "second");
+	g_autoptr(GError) error = NULL;
+	HvpGvaRange range;
+
+	if (!hvp_modules_function(modules, module, "second_second", position, &range, &error))
+		return error->code;
+	g_assert_cmphex(range.start.value, ==, module->text.start.value + 0x800);
+	return 0;
+}
+
+/* The kernel counts data as well, and nothing that is not defined. */
+static void test_positions(void)
+{
+	Fixture f;
+	guint8 *first;
+
+	set_up(&f, GENERATION_6_1);
+	g_assert_cmpint(find_twice(&f, 0), ==, 0);
+	g_assert_cmpint(find_twice(&f, 2), ==, HVP_ERROR_NOT_FOUND);
+	first = symbol_bytes(&f, 1);
+	memcpy(first, symbol_bytes(&f, 2), 4);
+	hvp_store_u64(first + 8, f.second.value);
+	g_assert_cmpint(find_twice(&f, 0), ==, HVP_ERROR_AMBIGUOUS);
+	g_assert_cmpint(find_twice(&f, 1), ==, HVP_ERROR_NOT_FOUND);
+	g_assert_cmpint(find_twice(&f, 2), ==, 0);
+	hvp_store_u16(first + 6, 0);
+	g_assert_cmpint(find_twice(&f, 0), ==, 0);
+	g_assert_cmpint(find_twice(&f, 1), ==, 0);
+	tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -377,6 +425,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/modules/endless-list-REFUSED", test_endless);
 	g_test_add_func("/modules/changed-list-SEEN", test_changes);
 	g_test_add_func("/modules/symbols-FOUND", test_symbols);
+	g_test_add_func("/modules/positions-AS-THE-KERNEL-COUNTS", test_positions);
 	g_test_add_func("/modules/bad-symbols-NONE", test_bad_symbols);
 	g_test_add_func("/modules/orc-LOADED-or-none", test_orc);
 	g_test_add_func("/modules/wrapping-range-EMPTY", test_hostile_fields);
