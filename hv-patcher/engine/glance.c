@@ -9,25 +9,38 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vm/helper.h"
+
 #define BUDGET_USEC G_USEC_PER_SEC
 /* On a busy host a vCPU's thread may have to wait for a CPU to come out of the guest. */
 #define PATIENCE_USEC (5 * G_USEC_PER_SEC)
 #define RETRY_USEC (10 * 1000)
 
-/* Nothing is done that somebody would have to undo: what the keeper writes down is for nobody. */
-static HvpKeeper *start_keeper(const HvpMachine *machine, GError **error)
+/* A helper, where there is one, has such a journal of its own, and we may not make any. */
+static HvpKeeper *start_scratch_keeper(GError **error)
 {
-	HvpKvmPlace place = { .pid = hvp_machine_get_pid(machine),
-			      .start_time = hvp_machine_get_start_time(machine) };
-	int journal_fd = memfd_create("journal", MFD_CLOEXEC);
-	g_autoptr(HvpKeeper) keeper = NULL;
+	HvpKeeper *keeper;
+	int journal_fd;
 
+	if (hvp_helper_is_used())
+		return hvp_keeper_start(-1, -1, error);
+	journal_fd = memfd_create("journal", MFD_CLOEXEC);
 	if (journal_fd < 0) {
 		hvp_error_set_errno(error, errno, HVP_ERROR_INTERNAL, "memory for a journal");
 		return NULL;
 	}
 	keeper = hvp_keeper_start(-1, journal_fd, error);
 	close(journal_fd);
+	return keeper;
+}
+
+/* Nothing is done that somebody would have to undo: what the keeper writes down is for nobody. */
+static HvpKeeper *start_keeper(const HvpMachine *machine, GError **error)
+{
+	HvpKvmPlace place = { .pid = hvp_machine_get_pid(machine),
+			      .start_time = hvp_machine_get_start_time(machine) };
+	g_autoptr(HvpKeeper) keeper = start_scratch_keeper(error);
+
 	if (keeper == NULL || !hvp_keeper_use_kvm(keeper, &place, error) ||
 	    !hvp_keeper_attach(keeper, error))
 		return NULL;

@@ -22,7 +22,6 @@
 #include "vm/program.h"
 
 #define MAX_MESSAGE_BYTES (256U << 10)
-#define MAX_ATTACHED_BYTES (16U << 20)
 /* Four below what readers of events take, in which a result is. */
 #define MAX_DEPTH 12
 #define MAX_VALUES 500000
@@ -200,7 +199,7 @@ static JsonNode *read_attached(int fd)
 	g_autofree char *text = NULL;
 
 	if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) != 0 ||
-	    status.st_size <= 0 || status.st_size > MAX_ATTACHED_BYTES)
+	    status.st_size <= 0 || status.st_size > HVP_WORKER_MAX_ATTACHED_BYTES)
 		return NULL;
 	text = g_malloc((gsize)status.st_size + 1);
 	if (pread(fd, text, (gsize)status.st_size, 0) != status.st_size)

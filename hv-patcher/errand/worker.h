@@ -24,6 +24,9 @@
  */
 #define HVP_WORKER_EXIT_UNBEGUN 75
 
+/* Of a result that is attached. */
+#define HVP_WORKER_MAX_ATTACHED_BYTES (16U << 20)
+
 typedef struct HvpWorker HvpWorker;
 
 typedef enum {

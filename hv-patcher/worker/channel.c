@@ -21,6 +21,7 @@
 
 struct HvpChannel {
 	int fd;
+	int attachment_fd; /* a memory file for a long result; -1: there is none */
 	bool cancelled;
 	char *last_state; /* of the progress that was sent last */
 	gint64 last_usec;
@@ -31,6 +32,7 @@ HvpChannel *hvp_channel_new(int fd)
 	HvpChannel *self = g_new0(HvpChannel, 1);
 
 	self->fd = fd;
+	self->attachment_fd = memfd_create("result", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return self;
 }
 
@@ -39,6 +41,8 @@ void hvp_channel_free(HvpChannel *self)
 	if (self == NULL)
 		return;
 	close(self->fd);
+	if (self->attachment_fd >= 0)
+		close(self->attachment_fd);
 	g_free(self->last_state);
 	g_free(self);
 }
@@ -46,6 +50,11 @@ void hvp_channel_free(HvpChannel *self)
 int hvp_channel_get_fd(const HvpChannel *self)
 {
 	return self->fd;
+}
+
+int hvp_channel_get_attachment_fd(const HvpChannel *self)
+{
+	return self->attachment_fd;
 }
 
 /* --- receiving --- */
@@ -231,19 +240,14 @@ static bool write_all(int fd, const char *bytes, gsize length_bytes)
 	return true;
 }
 
-/* A memory file of @result that nobody can change any more; -1. */
-static int make_attachment(JsonNode *result)
+/* Writes @result to the memory file, which nobody can change any more then. */
+static bool fill_attachment(HvpChannel *self, JsonNode *result)
 {
+	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	g_autofree char *text = json_to_string(result, FALSE);
-	int fd = memfd_create("result", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	if (fd < 0)
-		return -1;
-	if (write_all(fd, text, strlen(text)) &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)
-		return fd;
-	close(fd);
-	return -1;
+	return self->attachment_fd >= 0 && write_all(self->attachment_fd, text, strlen(text)) &&
+	       fcntl(self->attachment_fd, F_ADD_SEALS, seals) == 0;
 }
 
 bool hvp_channel_send_result(HvpChannel *self, JsonNode *result, int exit_status,
@@ -251,17 +255,12 @@ bool hvp_channel_send_result(HvpChannel *self, JsonNode *result, int exit_status
 {
 	g_autofree char *text = make_result(result, false, exit_status, failure);
 	HvpDeadline deadline = hvp_deadline_in(SEND_USEC);
-	bool sent;
-	int fd;
 
 	if (strlen(text) <= HVP_CHANNEL_MAX_BYTES)
 		return send_text(self, text, -1, deadline);
-	fd = make_attachment(result);
-	if (fd < 0)
+	if (!fill_attachment(self, result))
 		return false;
 	g_free(text);
 	text = make_result(NULL, true, exit_status, failure);
-	sent = send_text(self, text, fd, deadline);
-	close(fd);
-	return sent;
+	return send_text(self, text, self->attachment_fd, deadline);
 }

@@ -27,13 +27,16 @@
 
 typedef struct HvpChannel HvpChannel;
 
-/* Takes @fd. Never NULL. */
+/* Takes @fd. Makes the memory file of a long result, which a sandbox forbids. Never NULL. */
 HvpChannel *hvp_channel_new(int fd);
 void hvp_channel_free(HvpChannel *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpChannel, hvp_channel_free)
 
 /* Its socket, borrowed. */
 int hvp_channel_get_fd(const HvpChannel *self);
+
+/* That memory file, borrowed; -1: there is none, and a long result cannot be sent. */
+int hvp_channel_get_attachment_fd(const HvpChannel *self);
 
 /*
  * Waits for the job: an object, the caller's; *@ret_patch_fd is the caller's as well, -1: none.

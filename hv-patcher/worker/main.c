@@ -95,7 +95,8 @@ static int compare_ints(const void *a, const void *b)
 
 static bool enter_sandbox(Worker *self, pid_t parent, int helper_fd, GError **error)
 {
-	int fds[] = { hvp_channel_get_fd(self->channel), self->patch_fd, helper_fd };
+	int fds[] = { hvp_channel_get_fd(self->channel),
+		      hvp_channel_get_attachment_fd(self->channel), self->patch_fd, helper_fd };
 	HvpSandbox sandbox = { .user = self->user,
 			       .parent = parent,
 			       .cpu_seconds = self->job->options.timeout_usec / G_USEC_PER_SEC +

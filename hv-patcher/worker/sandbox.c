@@ -9,15 +9,21 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "errand/worker.h"
+
+/* Some 13, and one for each file that the VM's memory is of. None of them is memory of ours. */
 #define MAX_FDS 128
 #define MAX_MEMORY_BYTES (4ULL << 30)
-/* Of the journal; all else that it writes are memory files. */
-#define MAX_FILE_BYTES (64U << 20)
+/* The one memory file that it has, for its result; the keeper writes the journal. */
+#define MAX_FILE_BYTES HVP_WORKER_MAX_ATTACHED_BYTES
+/* The most that there is: where memory is short, it is a worker that goes. */
+#define OOM_SCORE "1000"
 /* At a real-time priority, without a wait: while the VM stands, a second at most. */
 #define MAX_URGENT_USEC (5 * G_USEC_PER_SEC)
 #define URGENT_PRIORITY 1
@@ -45,6 +51,9 @@ static const char *const deadly[] = {
 	"tkill",	   "rt_sigqueueinfo", "name_to_handle_at", "open_by_handle_at",
 };
 
+/* Nor of these: memory that no limit of a process sees. */
+static const char *const hidden[] = { "memfd_create", "memfd_secret", "shmget", "msgget" };
+
 /* Libraries look for files now and then, and live without them. */
 static const char *const refused[] = {
 	"open",	    "openat", "openat2",    "creat",	 "access",	 "faccessat",
@@ -56,21 +65,62 @@ static const char *const refused[] = {
 };
 
 static const char *const allowed[] = {
-	"read",		 "write",	    "readv",	       "writev",
-	"pread64",	 "pwrite64",	    "lseek",	       "close",
-	"fstat",	 "newfstatat",	    "ftruncate",       "fsync",
-	"fdatasync",	 "dup",		    "munmap",	       "mremap",
-	"brk",		 "madvise",	    "futex",	       "poll",
-	"ppoll",	 "recvmsg",	    "recvfrom",	       "sendmsg",
-	"sendto",	 "shutdown",	    "clock_gettime",   "clock_getres",
-	"clock_nanosleep", "nanosleep",	    "gettimeofday",    "time",
-	"getpid",	 "gettid",	    "getppid",	       "getuid",
-	"geteuid",	 "getgid",	    "getegid",	       "getrandom",
-	"memfd_create",	 "exit",	    "exit_group",      "rt_sigaction",
-	"rt_sigprocmask", "rt_sigreturn",   "sigaltstack",     "restart_syscall",
-	"sched_yield",	 "sched_getaffinity", "getcpu",	       "sysinfo",
-	"uname",	 "getrusage",	    "set_robust_list", "rseq",
+	"read",
+	"write",
+	"readv",
+	"writev",
+	"pread64",
+	"pwrite64",
+	"lseek",
+	"close",
+	"fstat",
+	"newfstatat",
+	"ftruncate",
+	"fsync",
+	"fdatasync",
+	"dup",
+	"munmap",
+	"mremap",
+	"brk",
+	"madvise",
+	"futex",
+	"poll",
+	"ppoll",
+	"recvmsg",
+	"recvfrom",
+	"sendmsg",
+	"sendto",
+	"shutdown",
+	"clock_gettime",
+	"clock_getres",
+	"clock_nanosleep",
+	"nanosleep",
+	"gettimeofday",
+	"time",
+	"getpid",
+	"gettid",
+	"getppid",
+	"getuid",
+	"geteuid",
+	"getgid",
+	"getegid",
+	"getrandom",
 	"pidfd_open",
+	"exit",
+	"exit_group",
+	"rt_sigaction",
+	"rt_sigprocmask",
+	"rt_sigreturn",
+	"sigaltstack",
+	"restart_syscall",
+	"sched_yield",
+	"sched_getaffinity",
+	"getcpu",
+	"sysinfo",
+	"uname",
+	"getrusage",
+	"set_robust_list",
+	"rseq",
 };
 
 /* --- who we are --- */
@@ -135,6 +185,19 @@ static bool set_limits(gint64 cpu_seconds, GError **error)
 	       limit(RLIMIT_NOFILE, MAX_FDS, error) && limit(RLIMIT_NPROC, 0, error) &&
 	       limit(RLIMIT_MSGQUEUE, 0, error) && limit(RLIMIT_RTPRIO, URGENT_PRIORITY, error) &&
 	       limit(RLIMIT_RTTIME, MAX_URGENT_USEC, error);
+}
+
+/* Who is not root may not, once it cannot be dumped, and has nobody's service to share. */
+static bool go_first(const HvpSandboxUser *user, GError **error)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	bool written = fd >= 0 && write(fd, OOM_SCORE, strlen(OOM_SCORE)) > 0;
+	int reason = errno;
+
+	if (fd >= 0)
+		close(fd);
+	return written || !user->is_changed ||
+	       hvp_error_set_errno(error, reason, HVP_ERROR_INTERNAL, "the OOM score");
 }
 
 static bool close_others(const HvpSandbox *self, GError **error)
@@ -229,6 +292,8 @@ static bool filter_calls(GError **error)
 	if (result == 0)
 		result = add_all(filter, SCMP_ACT_KILL_PROCESS, deadly, G_N_ELEMENTS(deadly));
 	if (result == 0)
+		result = add_all(filter, SCMP_ACT_KILL_PROCESS, hidden, G_N_ELEMENTS(hidden));
+	if (result == 0)
 		result = add_fcntl(filter);
 	if (result == 0)
 		result = add_own(filter);
@@ -241,7 +306,7 @@ static bool filter_calls(GError **error)
 
 bool hvp_sandbox_enter(const HvpSandbox *self, GError **error)
 {
-	return close_others(self, error) && set_limits(self->cpu_seconds, error) &&
-	       become(&self->user, error) && tie_to_parent(self->parent, error) &&
-	       filter_calls(error);
+	return close_others(self, error) && go_first(&self->user, error) &&
+	       set_limits(self->cpu_seconds, error) && become(&self->user, error) &&
+	       tie_to_parent(self->parent, error) && filter_calls(error);
 }

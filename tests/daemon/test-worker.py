@@ -27,6 +27,7 @@ MODULE = 'hvp_three'
 FUNCTIONS = ('si_meminfo', 'si_swapinfo', 'meminfo_proc_show')
 # States of a successful apply, in their order; waiting is seen where the guest is busy.
 STATES = ('checking', 'loading', 'switching', 'waiting', 'verifying')
+MOST_OOM_SCORE = 1000
 # Far too little for a guest's kernel, enough to begin.
 LITTLE_MEMORY_BYTES = 96 << 20
 # Numbers that are another one each time; what they are called says so.
@@ -271,6 +272,11 @@ def _(guest):
 
 # --- what it is not allowed ---------------------------------------------------
 
+def oom_score(pid):
+    with open(f'/proc/{pid}/oom_score_adj') as stream:
+        return int(stream.read())
+
+
 @suite.case('half-that-parses-HAS-NOTHING')
 def _(guest):
     enter_fifo(guest)
@@ -294,6 +300,13 @@ def _(guest):
             allowed = fd < 3 or link.startswith(('socket:', '/memfd:', 'anon_inode:')) or \
                 link.endswith('.journal') or not writable
             assert allowed, links
+        # The patch, which is sealed, and room for a result: it can make no other.
+        memory_files = sorted(link for link, _ in links.values() if link.startswith('/memfd:'))
+        assert memory_files == ['/memfd:patch (deleted)', '/memfd:result (deleted)'], links
+        if os.geteuid() == 0:
+            assert oom_score(half) == MOST_OOM_SCORE, oom_score(half)
+            # Keepers, which guests depend on, are started by this one.
+            assert oom_score(worker.process.pid) == oom_score('self')
         assert not is_sandboxed(worker.process.pid)
         worker.cancel()
         worker.result()

@@ -23,6 +23,8 @@ MAX_EXPOSURE = {CORE: 2.3, API: 0.4}
 # The most that the one that listens may have, whatever is added to it.
 MAX_EXPOSURE_OF_LISTENER = 2.5
 PATIENCE_SECONDS = 20
+# Both halves of one, with a margin.
+WORKER_MIB = 96
 
 
 def run(*command, **options):
@@ -160,17 +162,36 @@ def case_users_and_folders(source, _):
             assert os.stat(f'{root}/{path}').st_mode & 0o7777 == mode, path
 
 
+def most(source, path, pattern):
+    """The number that PATTERN finds in a file of hv-patcher/."""
+    with open(os.path.join(source, '..', 'hv-patcher', path)) as stream:
+        return int(re.search(pattern, stream.read(), re.DOTALL)[1])
+
+
+def case_memory_is_enough_for_the_most_that_may_be_set(source, build):
+    uploads = most(source, 'daemon/patch-store.c', r'MAX_UPLOADS (\d+)')
+    patch_mib = most(source, 'patch/patch.h', r'HVP_PATCH_MAX_FILE_BYTES \((\d+)U << 20\)')
+    count = most(source, 'daemon/config.c', r'MAX_WORKERS (\d+)') \
+        + most(source, 'daemon/looks.c', r'MAX_AT_WORK (\d+)') + uploads
+    needed = count * WORKER_MIB + 2 * 2 * uploads * patch_mib
+    service = {key: value for (_, key), value in read(os.path.join(build, CORE)).items()}
+    gibibytes = re.fullmatch(r'(\d+)G', service['MemoryMax'])
+    assert needed <= int(gibibytes[1]) << 10, (needed, service['MemoryMax'])
+    # What is swapped out is not counted, and what is slowed down is all of the service.
+    assert service['MemorySwapMax'] == '0' and 'MemoryHigh' not in service, service
+    with open(os.path.join(build, CORE)) as stream:
+        text = stream.read()
+    assert f': {count} of {WORKER_MIB} MiB' in text and f' {needed} MiB;' in text, (count, needed)
+
+
 def case_descriptors_are_enough_for_the_most_that_may_be_set(source, build):
-    def most(path, pattern):
-        with open(os.path.join(source, '..', 'hv-patcher', path)) as stream:
-            return int(re.search(pattern, stream.read(), re.DOTALL)[1])
-    connections = most('apid/settings.c', r'"max-connections",.*?1, (\d+),')
-    handshakes = most('apid/server.c', r'MAX_HANDSHAKES (\d+)')
-    uploads = most('apid/settings.c', r'"max-uploads",.*?1, (\d+),')
-    workers = most('daemon/config.c', r'MAX_WORKERS (\d+)')
+    connections = most(source, 'apid/settings.c', r'"max-connections",.*?1, (\d+),')
+    handshakes = most(source, 'apid/server.c', r'MAX_HANDSHAKES (\d+)')
+    uploads = most(source, 'apid/settings.c', r'"max-uploads",.*?1, (\d+),')
+    workers = most(source, 'daemon/config.c', r'MAX_WORKERS (\d+)')
     needed = {API: connections + 2 * handshakes + 2 * uploads + 24,
-              CORE: 4 * workers + 2 * most('daemon/looks.c', r'MAX_AT_WORK (\d+)')
-              + 5 * most('daemon/patch-store.c', r'MAX_UPLOADS (\d+)') + 40}
+              CORE: 4 * workers + 2 * most(source, 'daemon/looks.c', r'MAX_AT_WORK (\d+)')
+              + 5 * most(source, 'daemon/patch-store.c', r'MAX_UPLOADS (\d+)') + 40}
     for name, count in needed.items():
         text = read(os.path.join(build, name))['Service', 'LimitNOFILE']
         assert count <= int(text), (name, count)
