@@ -25,10 +25,22 @@
 /* Four below what readers of events take, in which a result is. */
 #define MAX_DEPTH 12
 #define MAX_VALUES 500000
+/*
+ * Of progress, which has some 130 bytes and 6 values: a step has 4096 characters at most, which as
+ * JSON may be two bytes each. What does not begin so is the result, or the last that is heard.
+ */
+#define PROGRESS "{\"progress\":"
+#define MAX_PROGRESS_BYTES (12U << 10)
+#define MAX_PROGRESS_VALUES 64
 /* So that one worker cannot keep the loop from all others. */
 #define MESSAGES_A_TURN 16
-/* Progress comes a few times a second; who says more than this says too much. */
-#define MAX_MESSAGES 200000U
+/*
+ * Progress comes ten times a second at most, and waits in the socket, which has room for some 280,
+ * where we were kept from reading it.
+ */
+#define MESSAGES_A_SECOND 32
+#define MESSAGES_AT_ONCE 512
+#define MESSAGE_USEC (G_USEC_PER_SEC / MESSAGES_A_SECOND)
 /* Between the result and the end of the process. */
 #define FAREWELL_MSEC 5000U
 #define MAX_QUOTED_BYTES 1024U
@@ -50,7 +62,7 @@ struct HvpWorker {
 	int pidfd;				   /* -1: closed */
 	int fd;					   /* likewise */
 	guint readable, ended, deadline, farewell; /* sources; 0: none */
-	guint messages;
+	gint64 spent_usec; /* MESSAGE_USEC a message; not before now, but for MESSAGES_AT_ONCE */
 	int wait_status;
 	bool has_told;
 	Told told;
@@ -58,6 +70,9 @@ struct HvpWorker {
 	char *why;
 };
 
+static const char *const nonsense = "the worker says what no worker says";
+static const char *const too_much = "the worker sends more than " G_STRINGIFY(
+	MESSAGES_A_SECOND) " messages a second";
 static const HvpProgram program = { "hvpatch-worker", "HVPATCH_WORKER" };
 
 static void clear_source(guint *source)
@@ -161,10 +176,10 @@ static bool is_plain(JsonNode *root)
 	return true;
 }
 
-static JsonNode *parse(const char *text, gsize length_bytes)
+static JsonNode *parse(const char *text, gsize length_bytes, gsize max_values)
 {
 	g_autoptr(JsonNode) root = hvp_json_text_parse_object(text, length_bytes, MAX_DEPTH,
-							      MAX_VALUES, "a message", NULL);
+							      max_values, "a message", NULL);
 
 	return root != NULL && is_plain(root) ? g_steal_pointer(&root) : NULL;
 }
@@ -205,7 +220,7 @@ static JsonNode *read_attached(int fd)
 	if (pread(fd, text, (gsize)status.st_size, 0) != status.st_size)
 		return NULL;
 	text[status.st_size] = '\0';
-	return parse(text, (gsize)status.st_size);
+	return parse(text, (gsize)status.st_size, MAX_VALUES);
 }
 
 static bool read_failure(HvpWorker *self, JsonObject *object)
@@ -250,24 +265,54 @@ static gboolean on_farewell(gpointer data)
 	return G_SOURCE_REMOVE;
 }
 
-/* False: it is not what a worker says. */
-static bool take_message(HvpWorker *self, const char *text, gsize length_bytes, int attached)
+static bool take_progress(HvpWorker *self, const char *text, gsize length_bytes)
 {
-	g_autoptr(JsonNode) root = parse(text, length_bytes);
-	JsonObject *object = root ? json_node_get_object(root) : NULL;
-	JsonObject *progress = object ? get_object(object, "progress") : NULL;
+	g_autoptr(JsonNode) root = length_bytes <= MAX_PROGRESS_BYTES
+					   ? parse(text, length_bytes, MAX_PROGRESS_VALUES)
+					   : NULL;
+	JsonObject *progress = root ? get_object(json_node_get_object(root), "progress") : NULL;
 
-	if (object == NULL || self->has_told || ++self->messages > MAX_MESSAGES)
-		return false;
-	if (progress != NULL) {
+	if (progress != NULL)
 		self->handlers->progress(progress, self->data);
-		return true;
-	}
-	if (!json_object_has_member(object, "result") || !read_result(self, object, attached))
+	return progress != NULL;
+}
+
+static bool take_result(HvpWorker *self, const char *text, gsize length_bytes, int attached)
+{
+	g_autoptr(JsonNode) root = parse(text, length_bytes, MAX_VALUES);
+	JsonObject *object = root ? json_node_get_object(root) : NULL;
+
+	if (object == NULL || !json_object_has_member(object, "result") ||
+	    !read_result(self, object, attached))
 		return false;
 	self->has_told = true;
 	self->farewell = g_timeout_add(FAREWELL_MSEC, on_farewell, self);
 	return true;
+}
+
+static bool is_too_much(HvpWorker *self)
+{
+	gint64 now = g_get_monotonic_time();
+	gint64 since = now - MESSAGES_AT_ONCE * MESSAGE_USEC;
+
+	self->spent_usec = MAX(self->spent_usec, since) + MESSAGE_USEC;
+	return self->spent_usec > now;
+}
+
+/* What is wrong with it; NULL: nothing. */
+static const char *take_message(HvpWorker *self, const char *text, gsize length_bytes, int attached)
+{
+	bool good;
+
+	if (self->has_told)
+		return nonsense;
+	if (is_too_much(self))
+		return too_much;
+	if (g_str_has_prefix(text, PROGRESS))
+		good = take_progress(self, text, length_bytes);
+	else
+		good = take_result(self, text, length_bytes, attached);
+	return good ? NULL : nonsense;
 }
 
 /* Takes one message. False: there is none now, or never will be. */
@@ -275,7 +320,7 @@ static bool take_next(HvpWorker *self, char *buffer)
 {
 	int attached;
 	ssize_t got = receive(self->fd, buffer, &attached);
-	bool good = true;
+	const char *complaint = NULL;
 
 	/* ECONNRESET comes once, where it has ended without reading all, before what it said. */
 	if (got < 0 && (errno == EINTR || errno == ECONNRESET))
@@ -283,13 +328,13 @@ static bool take_next(HvpWorker *self, char *buffer)
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return false;
 	if (got > 0)
-		good = take_message(self, buffer, (gsize)got, attached);
+		complaint = take_message(self, buffer, (gsize)got, attached);
 	else if (got < 0)
-		good = false;
+		complaint = nonsense;
 	if (attached >= 0)
 		close(attached);
-	if (!good)
-		end_for(self, HVP_WORKER_GARBAGE, "the worker says what no worker says");
+	if (complaint != NULL)
+		end_for(self, HVP_WORKER_GARBAGE, complaint);
 	else if (got == 0)
 		close_socket(self);
 	return self->fd >= 0;

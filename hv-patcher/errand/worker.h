@@ -9,7 +9,8 @@
  *           {"result":{..}|null,"attached":bool,"exit":N,"error":null|{"code","message"}}
  *
  * A long result is attached as the descriptor of a sealed memory file. A worker that crashes,
- * hangs, floods or talks nonsense is ended, and that is how its job ends.
+ * hangs, floods or talks nonsense is ended, and that is how its job ends. Floods: 32 messages of
+ * progress a second, or one of more than 12 KiB.
  */
 #pragma once
 

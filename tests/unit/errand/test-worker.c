@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whom a worker's end kills: its whole group, and never who has the number of one that is gone. */
+/*
+ * Whom a worker's end kills: its whole group, and never who has the number of one that is gone. And
+ * what a worker may say before it is ended for that.
+ */
 #include "errand/worker.h"
 
 #include <errno.h>
@@ -21,6 +24,9 @@ typedef struct {
 	HvpWorker *worker;
 	bool has_ended;
 	HvpWorkerOutcome outcome;
+	guint progress_count;
+	gsize result_members;
+	char *message;
 } Scene;
 
 static guint kills;
@@ -40,7 +46,7 @@ int kill(pid_t pid, int signal_number)
 static void on_progress(JsonObject *progress, gpointer data)
 {
 	(void)progress;
-	(void)data;
+	((Scene *)data)->progress_count++;
 }
 
 static void on_ended(const HvpWorkerEnd *end, gpointer data)
@@ -50,6 +56,9 @@ static void on_ended(const HvpWorkerEnd *end, gpointer data)
 	g_assert_false(scene->has_ended);
 	scene->has_ended = true;
 	scene->outcome = end->outcome;
+	scene->message = g_strdup(end->message);
+	if (end->result != NULL)
+		scene->result_members = json_object_get_size(json_node_get_object(end->result));
 }
 
 static void set_up(Scene *self, gconstpointer data)
@@ -75,6 +84,7 @@ static void tear_down(Scene *self, gconstpointer data)
 	g_unlink(note);
 	g_assert_cmpint(g_rmdir(self->folder), ==, 0);
 	g_free(self->folder);
+	g_free(self->message);
 }
 
 /* A worker that is the shell script @text, in which $NOTE is a file. */
@@ -212,6 +222,79 @@ static void test_freed_behind_its_end(Scene *self, gconstpointer data)
 	g_assert_false(self->has_ended);
 }
 
+/* --- what it says --- */
+
+/* @count messages at once. */
+#define SAY_PROGRESS(count)                     \
+	"i=0; while [ $i -lt " #count " ]; do " \
+	"echo '{\"progress\":{\"step\":\"waiting\"}}' >&3; i=$((i+1)); done 2>/dev/null;"
+#define SAY_RESULT "echo '{\"result\":{\"a\":1},\"exit\":0,\"error\":null}' >&3;"
+/* What is in $NOTE, as one message. */
+#define SAY_NOTE "dd bs=1048576 <$NOTE >&3 2>/dev/null;"
+
+/* Ten a second for half a minute, all at once: as a daemon that stood for so long has it. */
+static void test_progress_of_an_honest_one_TAKEN(Scene *self, gconstpointer data)
+{
+	(void)data;
+	start(self, SAY_PROGRESS(300) SAY_RESULT, LONG_USEC);
+	wait_end(self);
+	g_assert_cmpint(self->outcome, ==, HVP_WORKER_DONE);
+	g_assert_cmpuint(self->progress_count, ==, 300);
+}
+
+static void test_flood_KILLED(Scene *self, gconstpointer data)
+{
+	(void)data;
+	start(self, SAY_PROGRESS(20000) SAY_RESULT, LONG_USEC);
+	wait_end(self);
+	g_assert_cmpint(self->outcome, ==, HVP_WORKER_GARBAGE);
+	g_assert_cmpstr(self->message, ==, "the worker sends more than 32 messages a second");
+	g_assert_cmpuint(self->progress_count, >=, 512);
+	/* With what a crowded host takes for it. */
+	g_assert_cmpuint(self->progress_count, <, 512 + 32 * 30);
+}
+
+static void assert_progress_is_refused(Scene *self, const char *make_note)
+{
+	g_autofree char *script = g_strconcat(make_note, SAY_NOTE SAY_RESULT, NULL);
+
+	start(self, script, LONG_USEC);
+	wait_end(self);
+	g_assert_cmpint(self->outcome, ==, HVP_WORKER_GARBAGE);
+	g_assert_cmpuint(self->progress_count, ==, 0);
+}
+
+static void test_long_progress_KILLED(Scene *self, gconstpointer data)
+{
+	(void)data;
+	assert_progress_is_refused(self,
+				   "printf '{\"progress\":{\"step\":\"%013000d\"}}' 0 >$NOTE;");
+}
+
+static void test_progress_of_many_values_KILLED(Scene *self, gconstpointer data)
+{
+	(void)data;
+	assert_progress_is_refused(self, "{ printf '{\"progress\":{\"a\":['; i=0;"
+					 "while [ $i -lt 100 ]; do printf 0,; i=$((i+1)); done;"
+					 "printf '0]}}'; } >$NOTE;");
+}
+
+/* A step as long as one can be, and a result that is long: both are read. */
+static void test_longest_words_of_an_honest_one_TAKEN(Scene *self, gconstpointer data)
+{
+	(void)data;
+	start(self,
+	      "printf '{\"progress\":{\"step\":\"%08192d\"}}' 0 >$NOTE;" SAY_NOTE
+	      "{ printf '{\"result\":{\"a\":['; i=0;"
+	      "while [ $i -lt 10000 ]; do printf 0,; i=$((i+1)); done;"
+	      "printf '0],\"b\":\"%080000d\"},\"exit\":0,\"error\":null}' 0; } >$NOTE;" SAY_NOTE,
+	      LONG_USEC);
+	wait_end(self);
+	g_assert_cmpint(self->outcome, ==, HVP_WORKER_DONE);
+	g_assert_cmpuint(self->progress_count, ==, 1);
+	g_assert_cmpuint(self->result_members, ==, 2);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -221,5 +304,10 @@ int main(int argc, char **argv)
 	ADD("too-late-KILLED", test_too_late_KILLED);
 	ADD("freed-at-work-KILLED", test_freed_at_work_KILLED);
 	ADD("freed-behind-its-end", test_freed_behind_its_end);
+	ADD("progress-of-an-honest-one-TAKEN", test_progress_of_an_honest_one_TAKEN);
+	ADD("longest-words-of-an-honest-one-TAKEN", test_longest_words_of_an_honest_one_TAKEN);
+	ADD("flood-KILLED", test_flood_KILLED);
+	ADD("long-progress-KILLED", test_long_progress_KILLED);
+	ADD("progress-of-many-values-KILLED", test_progress_of_many_values_KILLED);
 	return g_test_run();
 }
