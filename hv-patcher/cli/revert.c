@@ -14,7 +14,7 @@ static HvpResult *run(HvpCli *cli, const char *name, const HvpOptions *options,
 	if (*ret_target == NULL || !hvp_open_check_backend(*ret_target, error))
 		return NULL;
 	hvp_cli_find_agent(cli, *ret_target);
-	return hvp_revert(*ret_target, name, options, error);
+	return hvp_revert(*ret_target, name, NULL, options, error);
 }
 
 bool hvp_cli_revert(HvpCli *cli, char **arguments, GError **error)

@@ -102,14 +102,21 @@ typedef enum {
 	ODD, /* it is there, and not as it should be */
 } Presence;
 
+/* By its digest, where one was asked for; a damaged record has none. */
+static bool is_meant(JsonObject *patch, const HvpOperationRequest *request)
+{
+	const char *sha256 = hvp_fields_get_text(patch, "sha256");
+	bool by_name = request->patch == NULL || sha256 == NULL || sha256[0] == '\0';
+
+	return by_name ? g_strcmp0(hvp_fields_get_text(patch, "name"), request->name) == 0
+		       : strcmp(sha256, request->patch) == 0;
+}
+
 static Presence presence_in(JsonNode *node, const HvpOperationRequest *request)
 {
 	JsonObject *patch = JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
-	bool by_name = request->verb == HVP_VERB_REVERT;
-	const char *wanted = by_name ? request->name : request->patch;
 
-	if (patch == NULL ||
-	    g_strcmp0(hvp_fields_get_text(patch, by_name ? "name" : "sha256"), wanted) != 0)
+	if (patch == NULL || !is_meant(patch, request))
 		return ABSENT;
 	return g_strcmp0(hvp_fields_get_text(patch, "state"), SWITCHED) == 0 ? IN_FORCE : ODD;
 }

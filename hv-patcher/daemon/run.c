@@ -63,11 +63,9 @@ static JsonObject *make_options(const HvpConfig *config, const HvpOperationReque
 
 static void add_request(JsonObject *job, const HvpOperationRequest *request, JsonNode *manifest)
 {
-	bool takes_patch = request->verb != HVP_VERB_REVERT;
-
-	hvp_fields_set_text(job, "patch", takes_patch ? request->patch : NULL);
+	hvp_fields_set_text(job, "patch", request->patch);
 	hvp_fields_set_text(job, "name", request->name);
-	hvp_fields_set_node(job, "manifest", takes_patch ? manifest : NULL);
+	hvp_fields_set_node(job, "manifest", manifest);
 }
 
 char *hvp_run_make_job(const HvpConfig *config, const char *uuid, const char *name,

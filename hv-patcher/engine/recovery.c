@@ -7,6 +7,7 @@ HvpRecovery *hvp_recovery_new(const HvpJournalState *state)
 
 	self->operation = g_strdup(g_hash_table_lookup(state->begin, "operation"));
 	self->patch = g_strdup(g_hash_table_lookup(state->begin, "patch"));
+	self->sha256 = g_strdup(g_hash_table_lookup(state->begin, "sha256"));
 	self->finished = state->committed;
 	return self;
 }
@@ -17,6 +18,7 @@ void hvp_recovery_free(HvpRecovery *self)
 		return;
 	g_free(self->operation);
 	g_free(self->patch);
+	g_free(self->sha256);
 	g_free(self);
 }
 

@@ -7,6 +7,7 @@
 typedef struct {
 	char *operation; /* "apply", "revert", "look" */
 	char *patch;	 /* its name */
+	char *sha256;	 /* its */
 	bool finished;	 /* its switch had been decided: it was finished, else rolled back */
 } HvpRecovery;
 

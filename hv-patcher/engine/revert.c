@@ -8,6 +8,7 @@
 typedef struct {
 	HvpTarget *target;
 	const char *name;
+	const char *sha256; /* NULL: any */
 	const HvpOptions *options;
 	HvpResult *result;
 	HvpDeadline deadline;
@@ -46,11 +47,28 @@ static bool check_state(const HvpApplied *applied, GError **error)
 	}
 }
 
+static bool is_wanted(const Revert *self, const char *sha256)
+{
+	return self->sha256 == NULL || g_strcmp0(self->sha256, sha256) == 0;
+}
+
+/* Versions of a patch have their module's name in common. */
+static bool check_digest(const Revert *self, GError **error)
+{
+	const char *found = self->applied->record->sha256;
+
+	return is_wanted(self, found) ||
+	       hvp_error_set(error, HVP_ERROR_NOT_FOUND,
+			     "the %s that is applied is of another file: its SHA-256 is %s, not %s",
+			     self->name, found, self->sha256);
+}
+
 static bool find_patch(Revert *self, GError **error)
 {
 	g_clear_pointer(&self->applied, hvp_applied_free);
 	self->applied = hvp_applied_read(self->target, self->name, error);
-	return self->applied != NULL && check_state(self->applied, error);
+	return self->applied != NULL && check_digest(self, error) &&
+	       check_state(self->applied, error);
 }
 
 static void note_result(Revert *self)
@@ -219,7 +237,8 @@ static bool recover(Revert *self, bool *ret_done, GError **error)
 		return false;
 	if (recovery == NULL || !recovery->finished ||
 	    g_strcmp0(recovery->operation, "revert") != 0 ||
-	    g_strcmp0(recovery->patch, self->name) != 0 || !is_unloaded_by_now(self))
+	    g_strcmp0(recovery->patch, self->name) != 0 || !is_wanted(self, recovery->sha256) ||
+	    !is_unloaded_by_now(self))
 		return true;
 	self->result->kind = HVP_RESULT_REVERTED;
 	self->result->message = hvp_recovery_describe(recovery);
@@ -258,13 +277,14 @@ static bool run(Revert *self, GError **error)
 	return put_away(self, error);
 }
 
-HvpResult *hvp_revert(HvpTarget *target, const char *name, const HvpOptions *options,
-		      GError **error)
+HvpResult *hvp_revert(HvpTarget *target, const char *name, const char *sha256,
+		      const HvpOptions *options, GError **error)
 {
 	HvpResult *result = hvp_result_new();
 	gint64 started = g_get_monotonic_time();
 	Revert revert = { .target = target,
 			  .name = name,
+			  .sha256 = sha256,
 			  .options = options,
 			  .result = result,
 			  .deadline = hvp_deadline_in(options->timeout_usec) };

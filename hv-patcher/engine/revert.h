@@ -6,9 +6,10 @@
 #include "engine/result.h"
 
 /*
- * Reverts the patch of module @name. The result is always returned (the caller's); on failure
- * @error says why: NOT_FOUND: no such patch; TAMPERED: the guest's text is not as recorded, nothing
- * is written; BUSY: somebody stands in the patch's code.
+ * Reverts the patch of module @name: of the file with that @sha256, or whichever it is (NULL). The
+ * result is always returned (the caller's); on failure @error says why: NOT_FOUND: no such patch,
+ * or another of that name; TAMPERED: the guest's text is not as recorded, nothing is written; BUSY:
+ * somebody stands in the patch's code.
  */
-HvpResult *hvp_revert(HvpTarget *target, const char *name, const HvpOptions *options,
-		      GError **error);
+HvpResult *hvp_revert(HvpTarget *target, const char *name, const char *sha256,
+		      const HvpOptions *options, GError **error);

@@ -232,7 +232,8 @@ static bool run_revert(Rehearsal *self, GError **error)
 	/* While the module is there its functions have names. */
 	if (target == NULL || !take_evidence(self, target, error))
 		return false;
-	round->revert = hvp_revert(target, self->patch->name, self->order->options, error);
+	round->revert = hvp_revert(target, self->patch->name, self->patch->sha256,
+				   self->order->options, error);
 	return round->revert->kind == HVP_RESULT_REVERTED && (error == NULL || *error == NULL) &&
 	       take_evidence(self, target, error);
 }

@@ -4,7 +4,7 @@
  *
  *   { "verb": "look|check|apply|revert|replace|recover|inspect",
  *     "domain": { "uri", "uuid", "name" } or { "qmp": PATH }, of all verbs but inspect
- *     "patch": SHA-256 or null,         what the attached file must be
+ *     "patch": SHA-256 or null,         of the attached file; of revert, of what goes
  *     "name": module name or null,      of revert
  *     "manifest": {..} or null,         see patch/manifest.h
  *     "options": { "timeout", "max_pause", "prod", "replace", "accept", "kthreads",

@@ -262,7 +262,8 @@ static bool revert(Work *self, GError **error)
 	GError *reason = NULL;
 
 	if (open_target(self, &reason) && hvp_open_check_backend(self->target, &reason))
-		result = hvp_revert(self->target, self->job->patch_name, &self->options, &reason);
+		result = hvp_revert(self->target, self->job->patch_name, self->job->sha256,
+				    &self->options, &reason);
 	keep_result(self, result, reason);
 	return reason == NULL || pass_on(reason, error);
 }

@@ -160,7 +160,8 @@ def _():
             operation = core.wait_end(core.start('web-1', verb, **request))
             assert operation['state'] == state, operation
         assert core.jobs('replace')[0]['job']['options']['replace'] is True
-        assert [job['job']['name'] for job in core.jobs('revert')] == ['synth', 'synth']
+        assert [(job['job']['name'], job['job']['patch']) for job in core.jobs('revert')] == \
+            [('synth', None), ('synth', sha256)]
         assert core.operations()[0]['verb'] == 'recover'
         assert len(core.operations(verb='revert', limit=1)) == 1
         assert core.operations(active=True) == []

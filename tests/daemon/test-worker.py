@@ -90,6 +90,20 @@ def _(guest):
     assert applied(guest) == []
 
 
+@suite.case('revert-of-another-digest-NOT_FOUND')
+def _(guest):
+    done(guest, 'apply', MODULE)
+    sha256 = run(job(guest, 'look')).document['status']['patches'][0]['sha256']
+    other = 'ab' * 32
+    result = run({**job(guest, 'revert', name=MODULE), 'patch': other})
+    assert result.code == 'NOT_FOUND' and result.document['result'] == 'failed', result
+    assert sha256 in result.error['message'] and other in result.error['message'], result
+    assert applied(guest) == [MODULE]
+    result = run({**job(guest, 'revert', name=MODULE), 'patch': sha256})
+    assert result.exit == DONE and result.document['result'] == 'reverted', result
+    assert applied(guest) == []
+
+
 @suite.case('documents-ARE-THE-COMMAND-LINES')
 def _(guest):
     path = guest.module(MODULE)

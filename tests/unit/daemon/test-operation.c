@@ -138,6 +138,14 @@ static HvpOutcome outcome(const HvpOperation *operation, HvpPhase phase, HvpWork
 #define TAMPERED                                                           \
 	"{\"status\":{\"patches\":[{\"name\":\"fix\",\"sha256\":\"" SHA256 \
 	"\",\"state\":\"tampered\"}]}}"
+/* Of the same name, but of another file; and a record that cannot be read. */
+#define OTHER_FILE                                                       \
+	"{\"status\":{\"patches\":[{\"name\":\"fix\",\"sha256\":\"ab\"," \
+	"\"state\":\"switched\"}]}}"
+#define DAMAGED                                                        \
+	"{\"status\":{\"patches\":[{\"name\":\"fix\",\"sha256\":\"\"," \
+	"\"state\":\"tampered\"}]}}"
+#define REVERT_BY_DIGEST "revert by digest"
 
 static const struct {
 	const char *verb;
@@ -170,6 +178,10 @@ static const struct {
 	{ "apply", HVP_PHASE_LOOK, DONE, NULL, TAMPERED, false, "needs-operator" },
 	{ "revert", HVP_PHASE_LOOK, DONE, NULL, OTHER, false, "reverted" },
 	{ "revert", HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, true, "rolled-back" },
+	{ "revert", HVP_PHASE_LOOK, DONE, NULL, OTHER_FILE, true, "rolled-back" },
+	{ REVERT_BY_DIGEST, HVP_PHASE_LOOK, DONE, NULL, OTHER_FILE, true, "reverted" },
+	{ REVERT_BY_DIGEST, HVP_PHASE_LOOK, DONE, NULL, IN_FORCE, true, "rolled-back" },
+	{ REVERT_BY_DIGEST, HVP_PHASE_LOOK, DONE, NULL, DAMAGED, true, "needs-operator" },
 	{ "apply", HVP_PHASE_LOOK, DONE, NULL, "{}", false, "needs-operator" },
 	{ "apply", HVP_PHASE_LOOK, LOST, "INTERNAL", NULL, false, "needs-operator" },
 	{ "apply", HVP_PHASE_LOOK, DONE, "NOT_FOUND", NULL, false, "failed" },
@@ -178,6 +190,8 @@ static const struct {
 static void test_outcomes(void)
 {
 	for (guint i = 0; i < G_N_ELEMENTS(outcomes); i++) {
+		bool by_digest = strcmp(outcomes[i].verb, REVERT_BY_DIGEST) == 0;
+		const char *verb = by_digest ? "revert" : outcomes[i].verb;
 		const char *subject = "";
 		g_autofree char *text = NULL;
 		g_autoptr(HvpOperation) operation = NULL;
@@ -187,8 +201,11 @@ static void test_outcomes(void)
 			subject = ",\"name\":\"fix\"";
 		else if (strcmp(outcomes[i].verb, "recover") != 0)
 			subject = ",\"patch\":\"" SHA256 "\"";
-		text = g_strdup_printf("{\"verb\":\"%s\"%s}", outcomes[i].verb, subject);
+		text = g_strdup_printf("{\"verb\":\"%s\"%s}", verb, subject);
 		operation = operation_of(text);
+		/* As the patch's store has it. */
+		if (by_digest)
+			operation->request->name = g_strdup("fix");
 		got = outcome(operation, outcomes[i].phase, outcomes[i].how, outcomes[i].code,
 			      outcomes[i].result, outcomes[i].recovered);
 		g_test_message("%u: %s %s", i, outcomes[i].verb, outcomes[i].end);
