@@ -107,7 +107,11 @@ class Domain:
                    document.get('error'), document)
 
     def has(self, patch: Patch | str) -> bool:
-        """Whether a patch (a Patch, its SHA-256 or its name) is in force here, and verified."""
+        """Whether a patch (a Patch, its SHA-256 or its name) is in force here, and verified.
+
+        False says that it is not only where patches is not None and seen_at is behind the end of
+        the last operation: it is no ground to leave out a revert.
+        """
         wanted = patch.sha256 if isinstance(patch, Patch) else patch
         return any(applied.verified and wanted in (applied.sha256, applied.name)
                    for applied in self.patches or ())

@@ -2,18 +2,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The Ansible example: whether it is one, and a play on an API with no VM behind it."""
 
+import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
+import types
 import unittest
 
 import fakeapi
 import openapi
 import taprun
+
+sys.path.append(os.path.join(openapi.ROOT, 'python'))
+import hvpatch  # pylint: disable=wrong-import-position
 
 EXAMPLE = os.path.join(openapi.ROOT, 'docs/ansible')
 PLAY_SECONDS = 120
@@ -34,6 +40,8 @@ class Host(threading.Thread):
         self.api = api
         self.fails = fails
         self.poisoned = poisoned        # closed once something is applied, or None
+        self.blind = False              # no guest can be looked at after that
+        self.code = None                # of the error as which reverts end
         self.ended = threading.Event()
 
     def run(self):
@@ -49,6 +57,9 @@ class Host(threading.Thread):
             self.api.move(started['id'], 'failed', result=result,
                           error=fakeapi.problem('INCONSISTENT', 'as the test wants it'))
             return
+        if self.code and started['verb'] == 'revert':
+            self.api.move(started['id'], 'failed', error=fakeapi.problem(self.code, 'so it is'))
+            return
         state = {'apply': 'applied', 'revert': 'reverted', 'check': 'checked'}[started['verb']]
         if state == 'applied' and self.poisoned:
             self.poisoned.close()
@@ -59,7 +70,9 @@ class Host(threading.Thread):
         target = self.api.things['domain'][started['domain']]
         used = self.api.things['patch'][started['patch']]
         patches = [fakeapi.applied(used)] if state == 'applied' else []
-        self.api.put('domain', {**target, 'patches': patches})
+        if self.blind and state == 'applied':
+            patches = None
+        self.api.put('domain', {**target, 'patches': patches, 'seen_at': fakeapi.time_at()})
 
 
 @unittest.skipIf(lack(), lack())
@@ -96,8 +109,11 @@ class Ansible(unittest.TestCase):
         with open(self.file('inventory.json'), 'w', encoding='utf-8') as stream:
             json.dump(tree, stream)
 
-    def roll_out(self, count, *arguments, fails=(), sick=False):
-        """A play over COUNT VMs; what it said. sick: nobody is well once something is applied."""
+    def roll_out(self, count, *arguments, fails=(), sick=False, blind=False):
+        """A play over COUNT VMs; what it said.
+
+        sick: nobody is well once something is applied. blind: nor can be looked at then.
+        """
         names = [f'vm-{number}' for number in range(count)]
         for name in names:
             if fakeapi.uuid_of(name) not in self.api.things['domain']:
@@ -109,6 +125,7 @@ class Ansible(unittest.TestCase):
         self.addCleanup(health.close)
         self.inventory(names, health.getsockname()[1])
         host = Host(self.api, fails, health if sick else None)
+        host.blind = blind
         host.start()
         try:
             return self.play('-i', self.file('inventory.json'), '-e',
@@ -153,11 +170,73 @@ class Ansible(unittest.TestCase):
                          done.stdout)
         self.assertEqual(self.patched(), [])
 
+    def test_sick_and_not_to_be_looked_at_REVERTED(self):
+        done = self.roll_out(1, sick=True, blind=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(self.begun('revert'), ['vm-0'], done.stdout)
+
     def test_check_mode_WRITES_NOTHING(self):
         done = self.roll_out(2, '--check')
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual((self.begun('apply'), self.patched()), ([], []))
         self.assertIn('vm-1', self.begun('check'))
+
+
+@unittest.skipIf(lack(), lack())
+class Absent(unittest.TestCase):
+    """The module itself, asked to take a patch back."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix='hvpatch-ansible-')
+        self.addCleanup(folder.cleanup)
+        self.api = fakeapi.FakeApi(os.path.join(folder.name, 'api.socket'))
+        self.api.listen()
+        self.addCleanup(self.api.hang_up)
+        self.client = hvpatch.Client(f'unix:{folder.name}/api.socket', retry_seconds=0)
+        self.patch = self.api.put('patch', fakeapi.patch('fix'))
+        path = os.path.join(EXAMPLE, 'library/hvpatch_patch.py')
+        spec = importlib.util.spec_from_file_location('hvpatch_patch', path)
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+
+    def absent(self, code=None, **domain):
+        """(whether it changed something, how many reverts were begun). code: how they fail."""
+        self.api.put('domain', fakeapi.domain('vm', **domain))
+        parameters = {'domain': 'vm', 'patch': self.patch['sha256'], 'state': 'absent',
+                      'timeout': 1, 'max_pause': 1, 'replace': None, 'wait': 10}
+        before = len(self.api.things['operation'])
+        host = Host(self.api, (), None)
+        host.code = code
+        host.start()
+        try:
+            done = self.module.carry_out(self.client, types.SimpleNamespace(params=parameters,
+                                                                            check_mode=False))
+        finally:
+            host.ended.set()
+            host.join()
+        return done['changed'], len(self.api.things['operation']) - before
+
+    def test_seen_without_it_UNCHANGED(self):
+        self.assertEqual(self.absent(patches=[]), (False, 0))
+        self.assertEqual(self.absent(patches=None, state='shut off'), (False, 0))
+
+    def test_there_or_not_known_REVERTED(self):
+        damaged = fakeapi.applied(self.patch, verified=False, state='tampered')
+        for patches in (None, [fakeapi.applied(self.patch)], [damaged]):
+            with self.subTest(patches=patches):
+                self.assertEqual(self.absent(patches=patches), (True, 1))
+
+    def test_seen_before_the_last_operation_REVERTED(self):
+        document = self.api.put('domain', fakeapi.domain('vm'))
+        begun = self.api.put('operation', fakeapi.operation(document, 'apply', self.patch))
+        self.api.move(begun['id'], 'applied', result=fakeapi.change_result(begun))
+        self.assertEqual(self.absent(patches=[]), (True, 1))
+        self.assertEqual(self.absent(patches=[], seen_at=fakeapi.time_at()), (False, 0))
+
+    def test_reverted_by_others_UNCHANGED(self):
+        self.assertEqual(self.absent('NOT_FOUND', patches=None), (False, 1))
+        with self.assertRaises(hvpatch.OperationFailed):
+            self.absent('BUSY', patches=None)
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ short_description: A livepatch in the kernel of a running VM, from its host
 description:
   - Checks, applies or reverts through hvpatch-apid on the host where the module runs, or over TLS.
   - Does nothing where the VM is as it should be. In check mode asks whether the patch is for it.
+  - Where it is not known what is in force, C(absent) begins a revert, which finds out.
   - An operation of the same kind that is at work already is waited for, not begun again.
 options:
   domain: {description: Name or UUID of the domain., type: str, required: true}
@@ -96,20 +97,46 @@ def begin(client, domain, verb, patch, parameters):
         return other
 
 
+def is_gone(client, domain, patch):
+    """Whether the domain is known not to have the patch.
+
+    It is where it is off, and where it was seen without it since the last operation there. A look
+    that failed tells nothing, and a record that cannot be read has no digest.
+    """
+    if domain.state == 'shut off':
+        return True
+    if domain.patches is None or any(applied.sha256 in (patch, None, '')
+                                     for applied in domain.patches):
+        return False
+    latest = client.operations(domain=domain, limit=1)
+    return not latest or (latest[0].ended_at is not None and domain.seen_at is not None and
+                          latest[0].ended_at <= domain.seen_at)
+
+
+def is_done(client, domain, patch, state):
+    """Whether nothing is to be done; what is in force needs no check either."""
+    return is_gone(client, domain, patch) if state == 'absent' else domain.has(patch)
+
+
 def carry_out(client, module):
     parameters = module.params
     domain = client.find_domain(parameters['domain'])
     patch = patch_of(client, parameters)
     state = parameters['state']
-    # What is in force needs no check either.
-    if domain.has(patch) != (state == 'absent'):
+    if is_done(client, domain, patch, state):
         return {'changed': False, 'patch': patch}
     verb = VERBS[state]
     if module.check_mode and verb == 'apply':
         verb = 'check'
     elif module.check_mode and verb == 'revert':
         return {'changed': True, 'patch': patch}
-    ended = client.wait_for(begin(client, domain, verb, patch, parameters), parameters['wait'])
+    begun = begin(client, domain, verb, patch, parameters)
+    try:
+        ended = client.wait_for(begun, parameters['wait'])
+    except hvpatch.OperationFailed as failed:
+        if (verb, failed.code) != ('revert', 'NOT_FOUND'):
+            raise
+        return {'changed': False, 'patch': patch, 'operation': failed.operation.raw}
     return {'changed': state != 'checked', 'patch': patch, 'operation': ended.raw,
             'pause_usec': ended.pause_usec}
 
