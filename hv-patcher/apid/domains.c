@@ -14,5 +14,5 @@ void hvp_domains_get(HvpExchange *exchange)
 
 void hvp_domains_refresh(HvpExchange *exchange)
 {
-	hvp_forward_begin(exchange, "RefreshDomain", "GetDomain");
+	hvp_forward_begin(exchange, "RefreshDomain");
 }

@@ -81,11 +81,6 @@ void hvp_forward_made(HvpExchange *exchange, GVariant *answer, guint new_status,
 	hvp_exchange_answer(exchange, is_new ? new_status : SOUP_STATUS_OK, HVP_TYPE_JSON, text);
 }
 
-typedef struct {
-	HvpExchange *exchange;
-	const char *getter; /* static */
-} Begin;
-
 static void got_begun(GVariant *answer, const GError *problem, void *data)
 {
 	const char *text = take_document(data, answer, problem);
@@ -94,23 +89,9 @@ static void got_begun(GVariant *answer, const GError *problem, void *data)
 		hvp_exchange_answer(data, SOUP_STATUS_ACCEPTED, HVP_TYPE_JSON, text);
 }
 
-static void begun(G_GNUC_UNUSED GVariant *answer, const GError *problem, void *data)
+void hvp_forward_begin(HvpExchange *exchange, const char *method)
 {
-	g_autofree Begin *self = data;
-	HvpExchange *exchange = self->exchange;
-
-	if (problem != NULL)
-		hvp_exchange_fail(exchange, problem);
-	else
-		hvp_core_call(exchange->api->core, self->getter, name_it(exchange), "(s)", NULL,
-			      got_begun, exchange);
-}
-
-void hvp_forward_begin(HvpExchange *exchange, const char *method, const char *getter)
-{
-	Begin *self = g_new0(Begin, 1);
-
-	*self = (Begin){ exchange, getter };
 	hvp_exchange_pause(exchange);
-	hvp_core_call(exchange->api->core, method, name_it(exchange), "()", NULL, begun, self);
+	hvp_core_call(exchange->api->core, method, name_it(exchange), "(s)", NULL, got_begun,
+		      exchange);
 }

@@ -18,5 +18,5 @@ void hvp_forward_get(HvpExchange *exchange, const char *method);
 void hvp_forward_made(HvpExchange *exchange, GVariant *answer, guint new_status, const char *folder,
 		      const char *member, bool (*is_name)(const char *text));
 
-/* Has @method begin something, and answers 202 with what @getter has of it then. */
-void hvp_forward_begin(HvpExchange *exchange, const char *method, const char *getter);
+/* Has @method begin something, and answers 202 with what it says of that. */
+void hvp_forward_begin(HvpExchange *exchange, const char *method);

@@ -152,5 +152,5 @@ void hvp_operations_start(HvpExchange *exchange)
 
 void hvp_operations_cancel(HvpExchange *exchange)
 {
-	hvp_forward_begin(exchange, "CancelOperation", "GetOperation");
+	hvp_forward_begin(exchange, "CancelOperation");
 }

@@ -367,7 +367,7 @@ static void heed_signals(Wait *self)
 		return;
 	self->asked_to_cancel = true;
 	reply = hvp_bus_call(self->remote->bus, "CancelOperation", g_variant_new("(s)", self->id),
-			     "()", &reason);
+			     "(s)", &reason);
 	if (reply == NULL)
 		say(self, "operation %s is not cancelled: %s", self->id, reason->message);
 }
@@ -546,7 +546,7 @@ static bool get_newest_event(HvpRemote *self, guint64 *ret_newest, GError **erro
 static bool refresh(HvpRemote *self, GError **error)
 {
 	g_autoptr(GVariant) reply = hvp_bus_call(self->bus, "RefreshDomain",
-						 g_variant_new("(s)", self->uuid), "()", error);
+						 g_variant_new("(s)", self->uuid), "(s)", error);
 
 	return reply != NULL;
 }

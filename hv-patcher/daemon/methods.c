@@ -113,7 +113,7 @@ static void begin_get_domain(HvpCall *call)
 static void refresh_domain(HvpCall *call)
 {
 	hvp_domains_refresh(call->context->domains, call->domain_uuid);
-	hvp_call_answer(call, NULL);
+	get_domain(call);
 }
 
 static void begin_refresh_domain(HvpCall *call)
@@ -359,8 +359,9 @@ static void cancel_operation(HvpCall *call)
 	g_autofree char *instance = g_strdup_printf("/v1/operations/%s", id);
 	g_autoptr(GError) error = NULL;
 
+	/* With what it is then: who may cancel it need not be able to ask for it. */
 	if (hvp_operations_cancel(call->context->operations, id, &error))
-		hvp_call_answer(call, NULL);
+		get_operation(call);
 	else
 		hvp_call_fail(call, error, instance);
 }

@@ -30,7 +30,8 @@ XML = '''<node>
  <method name="ListDomains"><arg type="s" direction="in"/><arg type="s" direction="out"/></method>
  <method name="GetDomain"><arg type="s" direction="in"/><arg type="s" direction="in"/>
   <arg type="s" direction="out"/></method>
- <method name="RefreshDomain"><arg type="s" direction="in"/><arg type="s" direction="in"/></method>
+ <method name="RefreshDomain"><arg type="s" direction="in"/><arg type="s" direction="in"/>
+  <arg type="s" direction="out"/></method>
  <method name="UploadPatch"><arg type="s" direction="in"/><arg type="h" direction="in"/>
   <arg type="ay" direction="in"/><arg type="s" direction="out"/><arg type="b" direction="out"/>
  </method>
@@ -46,7 +47,7 @@ XML = '''<node>
  <method name="ListOperations"><arg type="s" direction="in"/><arg type="s" direction="in"/>
   <arg type="s" direction="out"/></method>
  <method name="CancelOperation"><arg type="s" direction="in"/><arg type="s" direction="in"/>
- </method>
+  <arg type="s" direction="out"/></method>
  <method name="GetEvents"><arg type="s" direction="in"/><arg type="t" direction="in"/>
   <arg type="u" direction="in"/><arg type="s" direction="out"/><arg type="t" direction="out"/>
   <arg type="t" direction="out"/></method>
@@ -145,7 +146,7 @@ class Core:
     def RefreshDomain(self, principal, wanted):
         document = self.seen_domain(principal, wanted)
         self.add_event('domain', wanted, document)
-        return ()
+        return json.dumps(document),
 
     def UploadPatch(self, principal, contents, signature):
         self.demand(principal, 'upload')
@@ -227,7 +228,7 @@ class Core:
         if not operation['cancellable']:
             raise Refusal('CONFLICT', 'the operation has switched already')
         self.end(operation, 'cancelled')
-        return ()
+        return json.dumps(operation),
 
     def end(self, operation, state):
         operation.update(state=state, cancellable=False, started_at=TIME, ended_at=TIME)

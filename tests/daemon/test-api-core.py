@@ -25,6 +25,7 @@ ROLES = {
     'operator': ('view;check;apply;revert;replace;recover;cancel', 'web-*'),
     'monitor': ('metrics', ''),
     'admin': ('*', '*'),
+    'canceller': ('cancel', 'web-*'),
 }
 
 
@@ -202,23 +203,25 @@ def case_metrics_and_health(scene):
 
 # What is asked, and the status for each role in the order above.
 TABLE = {
-    'list-domains': (lambda s: ('GET', '/v1/domains'), (403, 200, 200, 200, 403, 200)),
-    'view': (lambda s: ('GET', s.domain('web-1')), (404, 200, 200, 200, 404, 200)),
-    'view-other': (lambda s: ('GET', s.domain('db-1')), (404, 200, 200, 404, 404, 200)),
-    'check': (lambda s: s.request('check', 'web-1'), (404, 403, 403, 202, 404, 202)),
-    'apply': (lambda s: s.request('apply', 'web-1'), (404, 403, 403, 202, 404, 202)),
-    'apply-other': (lambda s: s.request('apply', 'db-1'), (404, 403, 403, 404, 404, 202)),
-    'revert': (lambda s: s.request('revert', 'web-1'), (404, 403, 403, 202, 404, 202)),
-    'replace': (lambda s: s.request('replace', 'web-1'), (404, 403, 403, 202, 404, 202)),
-    'recover': (lambda s: s.request('recover', 'web-1'), (404, 403, 403, 202, 404, 202)),
-    'operations': (lambda s: ('GET', '/v1/operations'), (403, 200, 200, 200, 403, 200)),
-    'operation': (lambda s: ('GET', s.running), (404, 200, 200, 200, 404, 200)),
-    'cancel': (lambda s: ('POST', s.running + '/cancel'), (404, 403, 403, 202, 404, 202)),
-    'patches': (lambda s: ('GET', '/v1/patches'), (403, 200, 200, 200, 403, 200)),
-    'upload': (lambda s: ('POST', '/v1/patches', BYTES, s.patch), (403, 403, 200, 403, 403, 200)),
-    'delete': (lambda s: ('DELETE', '/v1/patches/' + '0' * 64), (403, 403, 404, 403, 403, 404)),
-    'metrics': (lambda s: ('GET', '/metrics'), (403, 403, 403, 403, 200, 200)),
-    'health': (lambda s: ('GET', '/v1/healthz'), (200, 200, 200, 200, 200, 200)),
+    'list-domains': (lambda s: ('GET', '/v1/domains'), (403, 200, 200, 200, 403, 200, 403)),
+    'view': (lambda s: ('GET', s.domain('web-1')), (404, 200, 200, 200, 404, 200, 404)),
+    'view-other': (lambda s: ('GET', s.domain('db-1')), (404, 200, 200, 404, 404, 200, 404)),
+    'check': (lambda s: s.request('check', 'web-1'), (404, 403, 403, 202, 404, 202, 404)),
+    'apply': (lambda s: s.request('apply', 'web-1'), (404, 403, 403, 202, 404, 202, 404)),
+    'apply-other': (lambda s: s.request('apply', 'db-1'), (404, 403, 403, 404, 404, 202, 404)),
+    'revert': (lambda s: s.request('revert', 'web-1'), (404, 403, 403, 202, 404, 202, 404)),
+    'replace': (lambda s: s.request('replace', 'web-1'), (404, 403, 403, 202, 404, 202, 404)),
+    'recover': (lambda s: s.request('recover', 'web-1'), (404, 403, 403, 202, 404, 202, 404)),
+    'operations': (lambda s: ('GET', '/v1/operations'), (403, 200, 200, 200, 403, 200, 403)),
+    'operation': (lambda s: ('GET', s.running), (404, 200, 200, 200, 404, 200, 404)),
+    'cancel': (lambda s: ('POST', s.running + '/cancel'), (404, 403, 403, 202, 404, 202, 202)),
+    'patches': (lambda s: ('GET', '/v1/patches'), (403, 200, 200, 200, 403, 200, 403)),
+    'upload': (lambda s: ('POST', '/v1/patches', BYTES, s.patch),
+               (403, 403, 200, 403, 403, 200, 403)),
+    'delete': (lambda s: ('DELETE', '/v1/patches/' + '0' * 64),
+               (403, 403, 404, 403, 403, 404, 403)),
+    'metrics': (lambda s: ('GET', '/metrics'), (403, 403, 403, 403, 200, 200, 403)),
+    'health': (lambda s: ('GET', '/v1/healthz'), (200, 200, 200, 200, 200, 200, 200)),
 }
 
 

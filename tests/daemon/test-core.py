@@ -280,8 +280,8 @@ def _():
         running = core.start('web-1', 'apply', patch=sha256)
         waiting = core.start('db-1', 'apply', patch=sha256)
         core.wait_state(running, 'waiting')
-        core.call('CancelOperation', 's', waiting['id'])
-        assert core.operation(waiting)['state'] == 'cancelled'
+        answer = json.loads(core.call('CancelOperation', 's', waiting['id'])[0])
+        assert answer['state'] == 'cancelled' and answer == core.operation(waiting), answer
         core.call('CancelOperation', 's', running['id'])
         ended = core.wait_end(running)
         assert (ended['state'], ended['error'], ended['result']) == ('cancelled', None, None)

@@ -67,6 +67,7 @@ def operation(state, **members):
 LIST = step('ListDomains', quoted([{**DOMAIN, 'name': 'other', 'uuid': UUID[:-1] + '2'}, DOMAIN]))
 UPLOAD = step('UploadPatch', quoted({'version': 1}), 'true')
 BEGIN = step('StartOperation', quoted(operation('queued')), 'true')
+CANCEL = step('CancelOperation', quoted(operation('waiting')))
 
 
 def ended(state, **members):
@@ -305,7 +306,8 @@ def status_script(domain, seen_at):
     other = {'seq': 8, 'at': 'x', 'type': 'domain', 'id': 'other', 'document': {}}
     event = {'seq': 9, 'at': 'x', 'type': 'domain', 'id': UUID, 'document': seen}
     before = {**event, 'seq': 8, 'document': {**seen, 'seen_at': '2001-01-01T00:00:00Z'}}
-    return [LIST, step('GetEvents', '"[]"', 'uint64 1', 'uint64 7'), step('RefreshDomain'),
+    return [LIST, step('GetEvents', '"[]"', 'uint64 1', 'uint64 7'),
+            step('RefreshDomain', quoted(seen)),
             step('GetEvents', quoted([other, before]), 'uint64 1', 'uint64 8'),
             step('GetEvents', quoted([event]), 'uint64 1', 'uint64 9')]
 
@@ -390,7 +392,7 @@ def start_and_interrupt(made, calls, number=signal.SIGINT):
 def case_interrupt_CANCELS_before_the_commit(*programs):
     for number in (signal.SIGINT, signal.SIGTERM):
         script = [LIST, UPLOAD, BEGIN, ended('waiting') | {'repeat': True},
-                  step('CancelOperation'), ended('waiting'), ended('cancelled')]
+                  CANCEL, ended('waiting'), ended('cancelled')]
         with setup(programs, script) as made:
             process = start_and_interrupt(made, 'GetOperation', number)
             stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
@@ -413,7 +415,7 @@ def case_interrupt_behind_the_commit_waits_for_the_end(*programs):
 
 def case_second_interrupt_leaves_the_operation_alone(*programs):
     script = [LIST, UPLOAD, BEGIN, ended('switching') | {'repeat': True},
-              step('CancelOperation'), ended('switching') | {'repeat': True}]
+              CANCEL, ended('switching') | {'repeat': True}]
     with setup(programs, script) as made:
         process = start_and_interrupt(made, 'GetOperation')
         while made.core.read_call() != 'CancelOperation':
