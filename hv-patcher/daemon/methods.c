@@ -268,11 +268,17 @@ static char *operation_text(const HvpOperation *operation)
 	return hvp_fields_to_text(document);
 }
 
+static HvpOperationsCall wanted_by(const HvpCall *call)
+{
+	return (HvpOperationsCall){ hvp_call_get_text(call, 1), call->domain_name,
+				    call->caller->principal, hvp_call_get_text(call, 2),
+				    hvp_call_get_text(call, 3) };
+}
+
 static const HvpOperation *start(HvpCall *call, bool *ret_created, GError **error)
 {
 	HvpOperations *operations = call->context->operations;
-	HvpOperationsCall wanted = { call->domain_uuid, call->domain_name, call->caller->principal,
-				     hvp_call_get_text(call, 2), hvp_call_get_text(call, 3) };
+	HvpOperationsCall wanted = wanted_by(call);
 	const HvpOperation *found;
 
 	*ret_created = false;
@@ -313,10 +319,42 @@ static HvpVerb verb_needed(const HvpOperationRequest *request)
 	return request->verb;
 }
 
-static void begin_start_operation(HvpCall *call)
+/* What this call began when it came before; NULL: nothing. */
+static const HvpOperation *find_begun(const HvpCall *call)
 {
+	HvpOperationsCall wanted = wanted_by(call);
+	const HvpOperation *found;
+
+	if (!hvp_operations_find_by_key(call->context->operations, &wanted, &found, NULL))
+		return NULL;
+	return found;
+}
+
+static void answer_begun(HvpCall *call)
+{
+	const HvpOperation *operation = find_begun(call);
+	g_autofree char *text = operation ? operation_text(operation) : NULL;
 	g_autoptr(GError) error = NULL;
 
+	if (text != NULL) {
+		hvp_call_answer(call, g_variant_new("(sb)", text, false));
+		return;
+	}
+	hvp_error_set(&error, HVP_ERROR_NOT_FOUND, "there is no such " OPERATION);
+	hvp_call_fail(call, error, NULL);
+}
+
+/* Who asks again is to learn what became of it, also where its domain has gone since. */
+static void begin_start_operation(HvpCall *call)
+{
+	const HvpOperation *begun = find_begun(call);
+	g_autoptr(GError) error = NULL;
+
+	if (begun != NULL) {
+		hvp_call_need_on(call, verb_needed(begun->request), begun->domain,
+				 begun->domain_name, OPERATION, answer_begun);
+		return;
+	}
 	call->request = hvp_operation_request_parse(hvp_call_get_text(call, 2),
 						    call->context->config->max_pause_msec, &error);
 	if (call->request != NULL)

@@ -136,14 +136,15 @@ class Core:
         self.system_bus = system_bus
         self.environment = environment or {}
         self.worker = worker
-        self._write_domains(domains, stopped)
+        self.set_domains(domains, stopped)
         self.uri = uri or f'test://{self.folder}/node.xml'
         self.write_config(config, roles)
         self.process = None
         self.connection = connect(bus.address)
         self.log = open(os.path.join(self.folder, 'log'), 'wb')
 
-    def _write_domains(self, running, stopped):
+    def set_domains(self, running, stopped=()):
+        """Which there are, from its next start on."""
         texts = [DOMAIN.format(name=html.escape(name), uuid=self.uuid(name), state=state)
                  for names, state in ((running, RUNNING), (stopped, SHUT_OFF)) for name in names]
         with open(os.path.join(self.folder, 'node.xml'), 'w', encoding='utf-8') as file:

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 
-from core import HERE, Bus, Core, connect, core_with, refused, switched, until
+from core import ADMIN, HERE, Bus, Core, connect, core_with, refused, switched, until
 
 import gi
 
@@ -248,6 +248,30 @@ def _():
         # In the order in which they came.
         begun = [core.operation(one)['started_at'] for one in applies]
         assert begun == sorted(begun)
+
+
+@case('idempotency-key-of-a-domain-that-is-gone-THE-SAME-operation')
+def _():
+    roles = ADMIN + ('[role web]\nprincipals=cert:web\nverbs=apply\ndomains=web-1\n'
+                     '[role db]\nprincipals=cert:db\nverbs=apply\ndomains=db-1\n')
+    with core_with(domains=['web-1', 'db-1'], roles=roles) as core:
+        sha256 = core.upload()
+
+        def start(principal, key='a-key', patch=sha256):
+            return core.start('web-1', 'apply', patch=patch, key=key, principal=principal)
+        first = start('cert:web')
+        core.wait_end(first)
+        core.kill()
+        core.set_domains(['db-1'])
+        core.run()
+        again = start('cert:web')
+        assert (again['id'], again['state'], again['created']) == (first['id'], 'applied', False)
+        refused('NOT_FOUND', start, 'cert:web', key='another')
+        refused('NOT_FOUND', start, 'cert:web', patch='0' * 64)
+        refused('NOT_FOUND', start, 'cert:db')
+        core.write_config('', roles.replace('cert:web', 'cert:x'))
+        core.reload()
+        refused('NOT_FOUND', start, 'cert:web')
 
 
 @case('idempotency-key-ONE-operation')
