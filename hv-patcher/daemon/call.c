@@ -180,6 +180,22 @@ void hvp_call_need_view(HvpCall *self, HvpCallStep next)
 	hvp_authority_ask_view_all(self->context->authority, self->caller, on_sees_all, self);
 }
 
+static void on_seen(HvpAuthorityVerdict verdict, gpointer data)
+{
+	HvpCall *self = data;
+
+	self->sees_all = verdict == HVP_AUTHORITY_YES;
+	self->next(self);
+}
+
+void hvp_call_see(HvpCall *self, HvpCallStep next)
+{
+	self->next = next;
+	/* Nobody is to type a password for what he has not asked for. */
+	self->caller->may_interact = false;
+	hvp_authority_ask_view_all(self->context->authority, self->caller, on_seen, self);
+}
+
 bool hvp_call_may_view(const HvpCall *self, const char *uuid, const char *name)
 {
 	HvpRolesDomain domain = { name, uuid };

@@ -59,7 +59,10 @@ void hvp_call_need_on(HvpCall *self, HvpVerb verb, const char *uuid, const char 
 /* Goes on with @next if he may view anything; sees_all is set then. */
 void hvp_call_need_view(HvpCall *self, HvpCallStep next);
 
-/* Whether he may view that domain; after hvp_call_need_view. */
+/* Goes on with @next in any case; hvp_call_may_view tells then what he may view. */
+void hvp_call_see(HvpCall *self, HvpCallStep next);
+
+/* Whether he may view that domain; after one of these two. */
 bool hvp_call_may_view(const HvpCall *self, const char *uuid, const char *name);
 
 /* The answer, which ends the call. @values is taken, NULL: none. */

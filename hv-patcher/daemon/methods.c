@@ -231,13 +231,15 @@ static void begin_get_patch(HvpCall *call)
 	hvp_call_need_view(call, get_patch);
 }
 
-static bool remove_patch(const HvpCallContext *context, const char *sha256, GError **error)
+static bool remove_patch(const HvpCall *call, const char *sha256, GError **error)
 {
-	const HvpOperation *user = hvp_operations_find_user(context->operations, sha256);
+	const HvpOperation *user = hvp_operations_find_user(call->context->operations, sha256);
 
-	if (user != NULL)
+	if (user == NULL)
+		return hvp_patch_store_remove(call->context->patches, sha256, error);
+	if (hvp_call_may_view(call, user->domain, user->domain_name))
 		return hvp_problem_set_in_the_way(error, user->id);
-	return hvp_patch_store_remove(context->patches, sha256, error);
+	return hvp_error_set(error, HVP_ERROR_CONFLICT, "an operation uses the patch");
 }
 
 static void delete_patch(HvpCall *call)
@@ -245,7 +247,7 @@ static void delete_patch(HvpCall *call)
 	const char *sha256 = hvp_call_get_text(call, 1);
 	g_autoptr(GError) error = NULL;
 
-	if (!remove_patch(call->context, sha256, &error)) {
+	if (!remove_patch(call, sha256, &error)) {
 		hvp_call_fail(call, error, NULL);
 		return;
 	}
@@ -253,9 +255,14 @@ static void delete_patch(HvpCall *call)
 	hvp_call_answer(call, NULL);
 }
 
+static void see_and_delete_patch(HvpCall *call)
+{
+	hvp_call_see(call, delete_patch);
+}
+
 static void begin_delete_patch(HvpCall *call)
 {
-	hvp_call_need(call, HVP_VERB_DELETE, delete_patch);
+	hvp_call_need(call, HVP_VERB_DELETE, see_and_delete_patch);
 }
 
 /* --- operations --- */
@@ -539,9 +546,10 @@ static void begin_get_events(HvpCall *call)
 
 /* --- metrics --- */
 
-static GArray *list_patched(HvpDomains *domains, guint *ret_count)
+/* Those that the caller may view; @now counts all. */
+static GArray *list_patched(const HvpCall *call, HvpMetricsNow *now)
 {
-	g_autoptr(GPtrArray) all = hvp_domains_list(domains);
+	g_autoptr(GPtrArray) all = hvp_domains_list(call->context->domains);
 	GArray *patched = g_array_new(TRUE, TRUE, sizeof(HvpMetricsDomain));
 
 	for (guint i = 0; i < all->len; i++) {
@@ -549,10 +557,13 @@ static GArray *list_patched(HvpDomains *domains, guint *ret_count)
 		HvpMetricsDomain one = { domain->name, domain->uuid,
 					 hvp_domain_count_patches(domain) };
 
-		if (one.patches > 0)
+		if (one.patches == 0)
+			continue;
+		now->patched_domains++;
+		if (hvp_call_may_view(call, domain->uuid, domain->name))
 			g_array_append_val(patched, one);
 	}
-	*ret_count = all->len;
+	now->domains = all->len;
 	return patched;
 }
 
@@ -561,17 +572,21 @@ static void get_metrics(HvpCall *call)
 	const HvpCallContext *context = call->context;
 	g_autoptr(GPtrArray) patches = hvp_patch_store_list(context->patches);
 	HvpMetricsNow now = { .stored_patches = patches->len };
-	g_autoptr(GArray) patched = list_patched(context->domains, &now.domains);
+	g_autoptr(GArray) patched = list_patched(call, &now);
 
-	now.patched_domains = patched->len;
 	now.patched = (const HvpMetricsDomain *)(const void *)patched->data;
 	hvp_operations_count(context->operations, &now.queued, &now.running);
 	answer_text(call, hvp_metrics_to_text(context->metrics, &now));
 }
 
+static void see_and_get_metrics(HvpCall *call)
+{
+	hvp_call_see(call, get_metrics);
+}
+
 static void begin_get_metrics(HvpCall *call)
 {
-	hvp_call_need(call, HVP_VERB_METRICS, get_metrics);
+	hvp_call_need(call, HVP_VERB_METRICS, see_and_get_metrics);
 }
 
 HvpCallStep hvp_methods_find(const char *name)

@@ -133,7 +133,10 @@ class Client:
         return Patch.of(document), status == 201
 
     def delete_patch(self, patch: Patch | str) -> None:
-        """Forgets a patch; domains in which it is applied keep it. Busy: it is in use. NotFound."""
+        """Forgets a patch; domains in which it is applied keep it. NotFound.
+
+        Busy: an operation uses it; Conflict: one that the caller may not see.
+        """
         try:
             self._requests.ask('DELETE', f'/v1/patches/{_sha256_of(patch)}')
         except NotFound as error:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from core import ADMIN, HERE, core_with, refused, until
+from core import ADMIN, HERE, core_with, refused, switched, until
 
 import gi
 
@@ -53,6 +53,7 @@ principals=cert:uploader
 verbs=upload;delete;metrics
 domains=
 """
+SOME = '[role some]\nprincipals=cert:uploader\nverbs=view\ndomains=web-1\n'
 METHODS = {
     'ListDomains': (), 'GetDomain': ('web-1',), 'RefreshDomain': ('web-1',), 'ListPatches': (),
     'ListOperations': ('',), 'GetEvents': (0, 10), 'GetMetrics': (),
@@ -115,6 +116,35 @@ def _():
             request['options']['replace'] = replace
             ended = core.wait_end(core.start('web-1', verb, principal=principal, **request))
             assert ended['state'] == 'applied', ended
+
+
+@case('metrics-and-delete-name-no-domain-of-OTHERS')
+def _():
+    with core_with(domains=['web-1', 'db-1'], roles=ROLES + ADMIN) as core:
+        sha256 = core.upload()
+        core.script('look', result=switched(sha256))
+        for name in core.names:
+            core.call('RefreshDomain', 's', core.uuid(name))
+            until(lambda name=name: core.domain(name)['patches'], 'look')
+
+        def metrics(principal):
+            text = core.call('GetMetrics', '', principal=principal)[0]
+            assert 'hvpatch_domains 2\n' in text and 'hvpatch_patched_domains 2\n' in text
+            return [name for name in core.names if f'domain="{name}"' in text], text
+        assert metrics('')[0] == ['web-1', 'db-1']
+        named, text = metrics('cert:uploader')
+        assert not named and not any(core.uuid(name) in text for name in core.names), text
+        core.write_config('', ROLES + ADMIN + SOME)
+        core.reload()
+        assert metrics('cert:uploader')[0] == ['web-1']
+        for name, code, seen in (('db-1', 'CONFLICT', False), ('web-1', 'BUSY', True)):
+            core.script('check', wait=name)
+            running = core.start(name, 'check', patch=sha256)
+            problem = refused(code, core.call, 'DeletePatch', 's', sha256,
+                              principal='cert:uploader')
+            assert problem['status'] == 409 and (running['id'] in json.dumps(problem)) is seen
+            core.go(name)
+            core.wait_end(running)
 
 
 @case('nobody-sees-OTHERS')
