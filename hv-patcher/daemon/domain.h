@@ -20,6 +20,8 @@ typedef struct {
 	JsonNode *error;   /* of the last look, a problem document; NULL: none */
 	guint failures;	   /* looks in vain, one after the other */
 	gint64 again_usec; /* monotonic: when it is looked at again after them */
+	gint64 looked_usec;	/* monotonic: when the last look ended; 0: none has */
+	bool is_refresh_wanted; /* somebody wants another, in its time */
 	JsonNode *patches; /* NULL: not known */
 	char *text;	   /* the document, as long as nothing changes; NULL */
 } HvpDomain;

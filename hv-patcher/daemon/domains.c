@@ -12,13 +12,16 @@
 #define OFTEN_SECONDS 10
 /* How often it is seen which of those that could not be looked at are due again. */
 #define AGAIN_SECONDS 5
+/* Between two looks that were only asked for: each costs a worker, and stops a guest under KVM. */
+#define REFRESH_USEC (3 * G_USEC_PER_SEC)
+#define REFRESH_MSEC 250
 
 struct HvpDomains {
 	HvpDomainsSetup setup;
 	GHashTable *by_uuid; /* HvpDomain */
 	HvpLister *lister;
 	HvpLooks *looks;
-	guint timer, again; /* sources */
+	guint timer, again, refresh; /* sources; 0: none */
 	bool is_ready;
 	bool is_stopped;
 };
@@ -71,6 +74,8 @@ static void on_seen(const char *uuid, JsonNode *seen, const char *code, const ch
 	HvpDomains *self = data;
 	HvpDomain *domain = g_hash_table_lookup(self->by_uuid, uuid);
 
+	if (domain != NULL)
+		domain->looked_usec = g_get_monotonic_time();
 	if (seen != NULL) {
 		hvp_domains_set_look(self, uuid, seen);
 	} else if (domain != NULL) {
@@ -188,6 +193,37 @@ static gboolean on_again(gpointer data)
 	return G_SOURCE_CONTINUE;
 }
 
+/* --- looks that were asked for --- */
+
+static bool may_refresh(const HvpDomains *self, const HvpDomain *domain)
+{
+	return !hvp_looks_are_at(self->looks, domain->uuid) &&
+	       (domain->looked_usec == 0 ||
+		g_get_monotonic_time() - domain->looked_usec >= REFRESH_USEC);
+}
+
+static gboolean on_refresh(gpointer data)
+{
+	HvpDomains *self = data;
+	GHashTableIter iter;
+	gpointer value;
+	bool any_left = false;
+
+	g_hash_table_iter_init(&iter, self->by_uuid);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		HvpDomain *domain = value;
+
+		if (domain->is_refresh_wanted && may_refresh(self, domain)) {
+			domain->is_refresh_wanted = false;
+			look(self, domain);
+		}
+		any_left = any_left || domain->is_refresh_wanted;
+	}
+	if (!any_left)
+		self->refresh = 0;
+	return any_left;
+}
+
 /* --- events --- */
 
 static void set_timer(HvpDomains *self, guint seconds)
@@ -272,7 +308,9 @@ void hvp_domains_stop(HvpDomains *self)
 		g_source_remove(self->timer);
 	if (self->again != 0)
 		g_source_remove(self->again);
-	self->timer = self->again = 0;
+	if (self->refresh != 0)
+		g_source_remove(self->refresh);
+	self->timer = self->again = self->refresh = 0;
 	g_clear_pointer(&self->lister, hvp_lister_free);
 	g_clear_pointer(&self->looks, hvp_looks_free);
 }
@@ -316,8 +354,15 @@ void hvp_domains_refresh(HvpDomains *self, const char *uuid)
 	if (self->is_stopped)
 		return;
 	hvp_lister_ask(self->lister);
-	if (domain != NULL)
+	if (domain == NULL)
+		return;
+	if (may_refresh(self, domain)) {
 		look(self, domain);
+		return;
+	}
+	domain->is_refresh_wanted = true;
+	if (self->refresh == 0)
+		self->refresh = g_timeout_add(REFRESH_MSEC, on_refresh, self);
 }
 
 void hvp_domains_set_operation(HvpDomains *self, const char *uuid, const char *id)

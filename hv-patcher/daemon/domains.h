@@ -38,7 +38,10 @@ HvpDomain *hvp_domains_find(const HvpDomains *self, const char *uuid);
 /* By name, then UUID; borrowed, the array is the caller's. */
 GPtrArray *hvp_domains_list(const HvpDomains *self);
 
-/* Has libvirt asked again and the guest looked at. */
+/*
+ * Has libvirt asked again and the guest looked at: at once, unless the last look is under way or
+ * has ended just now; then in its time, once for all who want it.
+ */
 void hvp_domains_refresh(HvpDomains *self, const char *uuid);
 
 /* What is at it: @id, or NULL: nothing any more, and it is looked at. */

@@ -154,11 +154,16 @@ static gint compare_uuid(gconstpointer look, gconstpointer uuid)
 	return strcmp(((const Look *)look)->uuid, uuid);
 }
 
-bool hvp_looks_are_wanted(const HvpLooks *self, const char *uuid)
+bool hvp_looks_are_at(const HvpLooks *self, const char *uuid)
 {
 	guint ignored;
 
-	return find_at_work(self, uuid, &ignored) ||
+	return find_at_work(self, uuid, &ignored);
+}
+
+bool hvp_looks_are_wanted(const HvpLooks *self, const char *uuid)
+{
+	return hvp_looks_are_at(self, uuid) ||
 	       g_queue_find_custom((GQueue *)&self->waiting, uuid, compare_uuid) != NULL;
 }
 

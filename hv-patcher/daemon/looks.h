@@ -27,8 +27,9 @@ void hvp_looks_free(HvpLooks *self);
 /* Has @uuid looked at in its turn; once more, behind it, where that is at work. */
 void hvp_looks_want(HvpLooks *self, const char *uuid, const char *name);
 
-/* Whether @uuid is looked at, or will be. */
+/* Whether @uuid is looked at, or will be; whether it is looked at now. */
 bool hvp_looks_are_wanted(const HvpLooks *self, const char *uuid);
+bool hvp_looks_are_at(const HvpLooks *self, const char *uuid);
 
 /* Ends or forgets it. */
 void hvp_looks_drop(HvpLooks *self, const char *uuid);

@@ -3,6 +3,7 @@
 """Looks of hvpatchd side by side, with scripted workers: who waits for whom."""
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -44,6 +45,24 @@ def looked_at(core, name=None):
 
 def refresh(core, name):
     core.call('RefreshDomain', 's', core.uuid(name))
+
+
+@case('refresh-in-a-loop-ONE-LOOK-in-3-s')
+def _():
+    with scripted(['web-1', 'db-1']) as core:
+        until(lambda: core.domain('web-1')['seen_at'], 'first look')
+        time.sleep(3.1)
+        before, begin = len(looked_at(core, 'web-1')), time.monotonic()
+        while time.monotonic() - begin < 5:
+            assert json.loads(core.call('RefreshDomain', 's', core.uuid('web-1'))[0])['name']
+            time.sleep(0.02)
+        # One at once, one 3 s behind it; and the last word is heard, once.
+        count = len(looked_at(core, 'web-1')) - before
+        assert 1 <= count <= 2, looked_at(core)
+        until(lambda: len(looked_at(core, 'web-1')) - before == count + 1, 'a look put off')
+        time.sleep(4)
+        assert len(looked_at(core, 'web-1')) - before == count + 1
+        assert len(looked_at(core, 'db-1')) == 1
 
 
 @case('look-that-hangs-others-SEEN')
