@@ -16,6 +16,7 @@
 #define MAX_WORKERS 64
 #define MAX_STOPPED 64
 #define MAX_PAUSE_MSEC 1000.0
+#define MAX_TIMEOUT_SECONDS (24 * 60 * 60)
 #define MAX_DRAIN_SECONDS 3600
 #define MAX_KEYS 256U
 #define MAX_ROLES 1024U
@@ -24,10 +25,9 @@
 #define READ_BYTES 4096U
 #define MAX_QUOTED_BYTES 64U
 
-static const char *const core_keys[] = {
-	"state",	   "uri",   "workers",	   "max-stopped", "max-pause", "unsigned",
-	"allow-downgrade", "drain", "kvm-changes", NULL
-};
+static const char *const core_keys[] = { "state",     "uri",	     "workers",	 "max-stopped",
+					 "max-pause", "max-timeout", "unsigned", "allow-downgrade",
+					 "drain",     "kvm-changes", NULL };
 /* All but the user are the HTTP server's to read. */
 static const char *const api_keys[] = { "user",
 					"socket",
@@ -76,6 +76,7 @@ HvpConfig *hvp_config_new(void)
 	self->workers = 4;
 	self->max_stopped = 2;
 	self->max_pause_msec = 100;
+	self->max_timeout_seconds = 600;
 	self->drain_seconds = 60;
 	self->keys = g_ptr_array_new_with_free_func(key_free);
 	self->roles = g_ptr_array_new_with_free_func(role_free);
@@ -320,6 +321,8 @@ static bool read_core(HvpConfig *self, const Source *source, GError **error)
 	return check_keys(source, CORE, core_keys, error) &&
 	       read_count(source, "workers", 1, MAX_WORKERS, &self->workers, error) &&
 	       read_count(source, "max-stopped", 1, MAX_STOPPED, &self->max_stopped, error) &&
+	       read_count(source, "max-timeout", 1, MAX_TIMEOUT_SECONDS, &self->max_timeout_seconds,
+			  error) &&
 	       read_count(source, "drain", 0, MAX_DRAIN_SECONDS, &self->drain_seconds, error) &&
 	       read_pause(source, &self->max_pause_msec, error) &&
 	       read_choice(source, "unsigned", "allow", "refuse", &self->unsigned_allowed, error) &&

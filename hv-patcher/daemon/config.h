@@ -26,6 +26,7 @@ typedef struct {
 	guint workers;
 	guint max_stopped;
 	double max_pause_msec;
+	guint max_timeout_seconds;
 	bool unsigned_allowed;
 	bool kvm_changes_allowed; /* of Linux guests, through KVM itself */
 	bool downgrade_allowed;

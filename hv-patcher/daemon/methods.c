@@ -354,6 +354,8 @@ static void answer_begun(HvpCall *call)
 /* Who asks again is to learn what became of it, also where its domain has gone since. */
 static void begin_start_operation(HvpCall *call)
 {
+	const HvpConfig *config = call->context->config;
+	HvpOperationRequestLimits limits = { config->max_pause_msec, config->max_timeout_seconds };
 	const HvpOperation *begun = find_begun(call);
 	g_autoptr(GError) error = NULL;
 
@@ -362,8 +364,7 @@ static void begin_start_operation(HvpCall *call)
 				 begun->domain_name, OPERATION, answer_begun);
 		return;
 	}
-	call->request = hvp_operation_request_parse(hvp_call_get_text(call, 2),
-						    call->context->config->max_pause_msec, &error);
+	call->request = hvp_operation_request_parse(hvp_call_get_text(call, 2), &limits, &error);
 	if (call->request != NULL)
 		need_on_domain(call, verb_needed(call->request), start_operation);
 	else

@@ -52,6 +52,18 @@ static bool read_number(JsonObject *object, const char *name, double minimum, do
 	       set_invalid(name, "is out of its range", error);
 }
 
+static bool read_timeout(JsonObject *object, double allowed_seconds, double *seconds,
+			 GError **error)
+{
+	*seconds = MIN(DEFAULT_TIMEOUT, allowed_seconds);
+	if (!read_number(object, "timeout", 0, MAX_TIMEOUT, seconds, error))
+		return false;
+	return *seconds <= allowed_seconds ||
+	       hvp_error_set(error, HVP_ERROR_PERMISSION,
+			     "a timeout of %g s is longer than the %g s that are allowed here",
+			     *seconds, allowed_seconds);
+}
+
 static bool read_pause(JsonObject *object, double allowed_msec, double *msec, GError **error)
 {
 	*msec = MIN(DEFAULT_MAX_PAUSE, allowed_msec);
@@ -123,17 +135,17 @@ static bool read_kthreads(JsonObject *object, JsonObject *options, GError **erro
 	return true;
 }
 
-static bool fill_options(JsonObject *object, double allowed_msec, JsonObject *options,
-			 GError **error)
+static bool fill_options(JsonObject *object, const HvpOperationRequestLimits *limits,
+			 JsonObject *options, GError **error)
 {
 	static const char *const known[] = { "timeout", "max_pause", "prod", "replace",
 					     "accept",	"kthreads",  NULL };
 	g_autoptr(JsonArray) accepted = json_array_new();
-	double timeout = DEFAULT_TIMEOUT, max_pause;
+	double timeout, max_pause;
 
 	if (!hvp_fields_check_members(object, known, "options", error) ||
-	    !read_number(object, "timeout", 0, MAX_TIMEOUT, &timeout, error) ||
-	    !read_pause(object, allowed_msec, &max_pause, error) ||
+	    !read_timeout(object, limits->max_timeout_seconds, &timeout, error) ||
+	    !read_pause(object, limits->max_pause_msec, &max_pause, error) ||
 	    !read_accept(object, accepted, error) ||
 	    !read_boolean(object, "prod", json_node_init_boolean(json_node_alloc(), TRUE), options,
 			  error) ||
@@ -147,8 +159,8 @@ static bool fill_options(JsonObject *object, double allowed_msec, JsonObject *op
 	return true;
 }
 
-static bool read_options(HvpOperationRequest *self, JsonObject *object, double allowed_msec,
-			 GError **error)
+static bool read_options(HvpOperationRequest *self, JsonObject *object,
+			 const HvpOperationRequestLimits *limits, GError **error)
 {
 	JsonNode *node = json_object_get_member(object, "options");
 	g_autoptr(JsonObject) none = json_object_new();
@@ -157,7 +169,7 @@ static bool read_options(HvpOperationRequest *self, JsonObject *object, double a
 	self->options = hvp_fields_node(options);
 	if (node != NULL && !JSON_NODE_HOLDS_OBJECT(node))
 		return set_invalid("options", "is no object", error);
-	if (!fill_options(node ? json_node_get_object(node) : none, allowed_msec, options, error))
+	if (!fill_options(node ? json_node_get_object(node) : none, limits, options, error))
 		return false;
 	/* The verb is its own word for it. */
 	if (self->verb == HVP_VERB_REPLACE)
@@ -214,7 +226,8 @@ static bool check_version(JsonObject *object, GError **error)
 	       set_invalid("version", "is not 1", error);
 }
 
-HvpOperationRequest *hvp_operation_request_parse(const char *text, double max_pause_msec,
+HvpOperationRequest *hvp_operation_request_parse(const char *text,
+						 const HvpOperationRequestLimits *limits,
 						 GError **error)
 {
 	static const char *const known[] = { "version", "verb", "patch", "name", "options", NULL };
@@ -224,8 +237,7 @@ HvpOperationRequest *hvp_operation_request_parse(const char *text, double max_pa
 
 	if (root == NULL || !hvp_fields_check_members(object, known, WHAT, error) ||
 	    !check_version(object, error) || !read_verb(self, object, error) ||
-	    !read_subject(self, object, error) ||
-	    !read_options(self, object, max_pause_msec, error))
+	    !read_subject(self, object, error) || !read_options(self, object, limits, error))
 		return NULL;
 	return g_steal_pointer(&self);
 }

@@ -17,11 +17,18 @@ typedef struct {
 	JsonNode *options; /* all of them, with defaults */
 } HvpOperationRequest;
 
+/* What the configuration allows. */
+typedef struct {
+	double max_pause_msec;
+	double max_timeout_seconds;
+} HvpOperationRequestLimits;
+
 /*
- * Reads a request. @max_pause_msec is what the configuration allows; where nothing is asked for, it
- * lowers the default. INVALID_ARGUMENT; PERMISSION: a longer pause than is allowed.
+ * Reads a request. Where nothing is asked for, @limits lower the defaults. INVALID_ARGUMENT;
+ * PERMISSION: a longer pause, or a longer wait for tasks in the way, than is allowed.
  */
-HvpOperationRequest *hvp_operation_request_parse(const char *text, double max_pause_msec,
+HvpOperationRequest *hvp_operation_request_parse(const char *text,
+						 const HvpOperationRequestLimits *limits,
 						 GError **error);
 void hvp_operation_request_free(HvpOperationRequest *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpOperationRequest, hvp_operation_request_free)

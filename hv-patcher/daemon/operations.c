@@ -37,7 +37,7 @@ struct HvpOperations {
 	GHashTable *by_key;    /* "principal\nkey": Entry, borrowed */
 	GHashTable *by_domain; /* those that have not ended: Entry, borrowed */
 	GQueue order;	       /* Entry, oldest first, borrowed */
-	GQueue waiting;	       /* likewise */
+	GQueue waiting;	       /* likewise, those that go first before the others */
 	guint running;
 	guint stopping; /* of those, how many rewrite */
 	gsize results_bytes;
@@ -114,6 +114,23 @@ static char *key_of(const char *principal, const char *key)
 	return g_strdup_printf("%s\n%s", principal, key);
 }
 
+/* What brings a guest back is not to wait for those that may wait for tasks in the way. */
+static bool goes_first(const Entry *entry)
+{
+	HvpVerb verb = entry->operation->request->verb;
+
+	return verb == HVP_VERB_REVERT || verb == HVP_VERB_RECOVER || entry->needs_recovery;
+}
+
+static void enqueue(HvpOperations *self, Entry *entry)
+{
+	GList *behind = goes_first(entry) ? self->waiting.head : NULL;
+
+	while (behind != NULL && goes_first(behind->data))
+		behind = behind->next;
+	g_queue_insert_before(&self->waiting, behind, entry);
+}
+
 static void add(HvpOperations *self, Entry *entry)
 {
 	HvpOperation *operation = entry->operation;
@@ -126,7 +143,7 @@ static void add(HvpOperations *self, Entry *entry)
 	if (hvp_operation_is_end(operation->state))
 		return;
 	g_hash_table_insert(self->by_domain, operation->domain, entry);
-	g_queue_push_tail(&self->waiting, entry);
+	enqueue(self, entry);
 }
 
 static void count_result(HvpOperations *self, Entry *entry)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * All operations: those that wait, in the order in which they came, those at work, and those that
- * have ended, which are kept to be asked for.
+ * All operations: those that wait, in the order in which they came but for reverts and recoveries,
+ * which come first; those at work; and those that have ended, which are kept to be asked for.
  *
  *   STATE/operations/ID.json   written at the beginning, when it starts, and at the end
  *

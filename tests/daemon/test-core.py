@@ -250,6 +250,28 @@ def _():
         assert begun == sorted(begun)
 
 
+@case('revert-and-recover-BEFORE-applies-that-wait')
+def _():
+    names = [f'vm-{number}' for number in range(6)]
+    with core_with(domains=names, config='workers=1\nmax-stopped=1\nmax-timeout=60\n') as core:
+        sha256 = core.upload()
+        core.script('apply', wait='go')
+        asked = [('apply', {'patch': sha256}), ('apply', {'patch': sha256}),
+                 ('check', {'patch': sha256}), ('revert', {'name': 'synth'}), ('recover', {}),
+                 ('revert', {'patch': sha256})]
+        started = [core.start(name, verb, **request)
+                   for name, (verb, request) in zip(names, asked)]
+        until(lambda: core.jobs('apply'), 'the first one')
+        core.go()
+        ended = [core.wait_end(operation) for operation in started]
+        order = sorted(range(len(ended)), key=lambda number: ended[number]['started_at'])
+        assert order == [0, 3, 4, 5, 1, 2], order
+        problem = refused('PERMISSION', core.start, 'vm-0', 'apply', patch=sha256,
+                          options={'timeout': 61})
+        assert '60 s' in problem['detail'], problem
+        assert core.start('vm-0', 'apply', patch=sha256, options={'timeout': 60})['created']
+
+
 @case('idempotency-key-of-a-domain-that-is-gone-THE-SAME-operation')
 def _():
     roles = ADMIN + ('[role web]\nprincipals=cert:web\nverbs=apply\ndomains=web-1\n'

@@ -23,7 +23,8 @@ static void test_all_keys(void)
 	g_autoptr(GError) error = NULL;
 	g_autoptr(HvpConfig) config = read_text(
 		"[core]\nstate=/srv/state\nuri=test:///default\nworkers=3\nmax-stopped=1\n"
-		"max-pause=2.5\nunsigned=allow\nallow-downgrade=yes\nkvm-changes=allow\ndrain=0\n"
+		"max-pause=2.5\nmax-timeout=90\nunsigned=allow\nallow-downgrade=yes\n"
+		"kvm-changes=allow\ndrain=0\n"
 		"[api]\nuser=api\nsocket=/run/a\ntcp=[::]:1\ncert=/c\nkey=/k\nclient-ca=/d\n"
 		"crl=/e\n"
 		"[key vendor]\nminisign=RWQ\nnot-after=2001-09-09T01:46:40Z\n"
@@ -39,6 +40,7 @@ static void test_all_keys(void)
 	g_assert_cmpint(config->workers, ==, 3);
 	g_assert_cmpint(config->max_stopped, ==, 1);
 	g_assert_cmpfloat(config->max_pause_msec, ==, 2.5);
+	g_assert_cmpint(config->max_timeout_seconds, ==, 90);
 	g_assert_true(config->unsigned_allowed && config->downgrade_allowed);
 	g_assert_true(config->kvm_changes_allowed);
 	g_assert_cmpint(config->drain_seconds, ==, 0);
@@ -72,6 +74,8 @@ static void test_malformed_REFUSED(void)
 		"[core]\nworkers=65\n",
 		"[core]\nworkers=three\n",
 		"[core]\nmax-pause=0\n",
+		"[core]\nmax-timeout=0\n",
+		"[core]\nmax-timeout=86401\n",
 		"[core]\nmax-pause=1001\n",
 		"[core]\nmax-pause=nan\n",
 		"[core]\nunsigned=maybe\n",

@@ -7,10 +7,12 @@
 
 #define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+static const HvpOperationRequestLimits usual = { 100, 600 };
+
 static HvpOperation *operation_of(const char *request)
 {
 	g_autoptr(GError) error = NULL;
-	HvpOperationRequest *parsed = hvp_operation_request_parse(request, 100, &error);
+	HvpOperationRequest *parsed = hvp_operation_request_parse(request, &usual, &error);
 
 	g_assert_no_error(error);
 	return hvp_operation_new("uuid", "name", "uid:0", parsed);
@@ -88,16 +90,22 @@ static void test_file(void)
 	g_assert_false(json_object_has_member(json_node_get_object(document), "key"));
 }
 
-static void test_pauses(void)
+static void test_limits(void)
 {
 	static const struct {
 		const char *asked;
-		double allowed, expected; /* < 0: refused */
+		HvpOperationRequestLimits allowed;
+		const char *name;
+		double expected; /* < 0: refused */
 	} cases[] = {
-		{ "{}", 100, 10 },
-		{ "{}", 5, 5 },
-		{ "{\"max_pause\":50}", 100, 50 },
-		{ "{\"max_pause\":50.5}", 50, -1 },
+		{ "{}", { 100, 600 }, "max_pause", 10 },
+		{ "{}", { 5, 600 }, "max_pause", 5 },
+		{ "{\"max_pause\":50}", { 100, 600 }, "max_pause", 50 },
+		{ "{\"max_pause\":50.5}", { 50, 600 }, "max_pause", -1 },
+		{ "{}", { 100, 600 }, "timeout", 30 },
+		{ "{}", { 100, 20 }, "timeout", 20 },
+		{ "{\"timeout\":600}", { 100, 600 }, "timeout", 600 },
+		{ "{\"timeout\":600.5}", { 100, 600 }, "timeout", -1 },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -105,7 +113,7 @@ static void test_pauses(void)
 							cases[i].asked);
 		g_autoptr(GError) error = NULL;
 		g_autoptr(HvpOperationRequest)
-			request = hvp_operation_request_parse(text, cases[i].allowed, &error);
+			request = hvp_operation_request_parse(text, &cases[i].allowed, &error);
 
 		if (cases[i].expected < 0) {
 			g_assert_error(error, HVP_ERROR, HVP_ERROR_PERMISSION);
@@ -113,7 +121,7 @@ static void test_pauses(void)
 		}
 		g_assert_no_error(error);
 		g_assert_cmpfloat(json_object_get_double_member(
-					  json_node_get_object(request->options), "max_pause"),
+					  json_node_get_object(request->options), cases[i].name),
 				  ==, cases[i].expected);
 	}
 }
@@ -238,7 +246,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/operation/states", test_states);
 	g_test_add_func("/operation/cancellable", test_cancellable);
 	g_test_add_func("/operation/file", test_file);
-	g_test_add_func("/operation/pauses", test_pauses);
+	g_test_add_func("/operation/limits", test_limits);
 	g_test_add_func("/operation/outcomes", test_outcomes);
 	g_test_add_func("/operation/cancelled", test_cancelled);
 	return g_test_run();
