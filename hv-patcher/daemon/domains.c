@@ -13,7 +13,7 @@
 /* How often it is seen which of those that could not be looked at are due again. */
 #define AGAIN_SECONDS 5
 /* Between two looks that were only asked for: each costs a worker, and stops a guest under KVM. */
-#define REFRESH_USEC (3 * G_USEC_PER_SEC)
+#define REFRESH_USEC G_USEC_PER_SEC
 #define REFRESH_MSEC 250
 
 struct HvpDomains {

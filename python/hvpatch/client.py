@@ -107,7 +107,7 @@ class Client:
     def refresh(self, domain: Domain | str) -> Domain:
         """Has the guest looked at anew; the domain as it was. An event tells when it is done.
 
-        The host does so at most once in 3 s.
+        The host does so at most once a second.
         """
         return Domain.of(self._requests.json('POST', f'/v1/domains/{_uuid_of(domain)}/refresh')[1])
 
