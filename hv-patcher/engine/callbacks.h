@@ -15,6 +15,14 @@
 void hvp_callbacks_drop_post_unpatch(HvpKlpPatch *klp, const HvpJournalState *state);
 
 /*
+ * Takes all callbacks that undo, and post_patch, from objects of modules of which the guest's own
+ * core says that nothing is to be undone: it has done so itself, as its owner has disabled the
+ * patch, or has run none for a module that came after that. Noted in @journal for a recovery.
+ */
+bool hvp_callbacks_drop_undone(HvpKlpPatch *klp, HvpJournal *journal,
+			       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Likewise post_patch. It is due everywhere when @applied, else (a revert stopped half-way) where
  * pre_unpatch ran.
  */

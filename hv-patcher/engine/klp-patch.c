@@ -181,6 +181,7 @@ static bool read_object(HvpKernel *kernel, HvpGva address, guint64 name, guint64
 				     object->name ? object->name : "vmlinux");
 	return read_member(kernel, address, HVP_AT_KLP_OBJECT_MOD, &object->module.value, error) &&
 	       read_flag(kernel, address, HVP_AT_KLP_OBJECT_PATCHED, &object->patched, error) &&
+	       read_flag(kernel, address, HVP_AT_KLP_UNPATCH_DUE, &object->is_due, error) &&
 	       read_callbacks(kernel, object, error) &&
 	       (funcs == 0 || read_functions(kernel, hvp_gva(funcs), patch, object, error));
 }

@@ -38,6 +38,7 @@ typedef struct {
 	HvpGva name_address;
 	HvpGva module;	 /* the struct module that the guest's own core knows it by; 0 */
 	bool patched;	 /* by the guest's own core */
+	bool is_due;	 /* its callbacks have run and are to be undone, by the guest's word */
 	HvpGva callbacks[HVP_KLP_CALLBACK_COUNT]; /* 0: it has none */
 	GArray *functions;			  /* HvpKlpFunction */
 } HvpKlpObject;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/revert.h"
 
+#include "engine/callbacks.h"
 #include "engine/check.h"
 #include "engine/switch.h"
 #include "engine/transaction.h"
@@ -85,13 +86,41 @@ static void note_result(Revert *self)
 	}
 }
 
+/* As find_patch(), under the lock, and with the callbacks that are due. */
+static bool find_due(Revert *self, GError **error)
+{
+	if (!find_patch(self, error))
+		return false;
+	if (self->applied->klp == NULL)
+		return hvp_error_set(error, HVP_ERROR_TAMPERED,
+				     "the guest's klp_patch of %s cannot be read", self->name);
+	return hvp_callbacks_drop_undone(self->applied->klp, self->transaction->journal, error);
+}
+
+/* Of a module that has come since, whose callbacks the core has run, those that undo are due. */
+static bool check_pinned(Revert *self, GError **error)
+{
+	const HvpKlpPatch *klp = self->applied->klp;
+
+	for (guint i = 0; i < hvp_klp_patch_count(klp); i++) {
+		const char *name = hvp_klp_patch_get(klp, i)->name;
+		const HvpModule *module = name ? hvp_modules_find(self->target->modules, name)
+					       : NULL;
+
+		if (module != NULL && !hvp_pins_has(self->transaction->pins, module))
+			return hvp_error_set(error, HVP_ERROR_BUSY,
+					     "the guest has loaded module %s meanwhile: try again",
+					     name);
+	}
+	return true;
+}
+
 static bool plan(Revert *self, GError **error)
 {
 	g_auto(HvpCheckPlaces) places = { 0 };
 
 	self->changes = hvp_changes_new();
-	/* The guest's core may have patched a module that came since. */
-	return find_patch(self, error) &&
+	return find_due(self, error) && check_pinned(self, error) &&
 	       hvp_check_places_read(self->target, NULL, &places, error) &&
 	       hvp_changes_retire(self->changes, self->target, places.ftrace, places.sites,
 				  self->applied, error);
@@ -118,11 +147,8 @@ static bool run_callbacks(Revert *self, HvpKlpCallback which, GError **error)
 /* What was found before the lock was taken may be gone; what is there now stays. */
 static bool prepare(Revert *self, GError **error)
 {
-	if (!find_patch(self, error))
+	if (!find_due(self, error))
 		return false;
-	if (self->applied->klp == NULL)
-		return hvp_error_set(error, HVP_ERROR_TAMPERED,
-				     "the guest's klp_patch of %s cannot be read", self->name);
 	self->older = hvp_applied_read_older(self->target, self->applied->module, NULL);
 	return hvp_transaction_pin_objects(self->transaction, self->options, self->applied->klp,
 					   &self->result->longest_pause_usec, error);

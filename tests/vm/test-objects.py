@@ -450,6 +450,7 @@ def _(guest):
 def _(guest):
     with targets(guest, A):
         with applied(guest, 'hvp_gen1'):
+            lines = Log(guest)
             guest.check('echo 0 > /sys/kernel/livepatch/hvp_gen1/enabled')
             guest.wait_for('[ ! -e /sys/kernel/livepatch/hvp_gen1 ]')
             assert coverage(guest, 'hvp_gen1') == \
@@ -458,6 +459,9 @@ def _(guest):
             time.sleep(0.5)
             assert guest.run('rmmod hvp_gen1')[0] != 0
             assert_generation(guest, 1, b_loaded=False)
+        # The core has run what undoes its objects' callbacks; nobody runs that again.
+        lines.expect(f'hvp_gen1: {A} post_unpatch', *calls('hvp_gen1', ('vmlinux',), 'pre_unpatch',
+                                                           'post_unpatch'))
         assert_generation(guest, 0, b_loaded=False)
 
 

@@ -71,6 +71,18 @@ static void test_loading(Fixture *fixture, gconstpointer data)
 	assert_due(fixture, HVP_KLP_POST_PATCH, true, true);
 }
 
+/* In force, and the guest's core had undone the module's before the revert that was killed. */
+static void test_undone(Fixture *fixture, gconstpointer data)
+{
+	(void)data;
+	note(fixture, "undone", MODULE);
+	call(fixture, HVP_KLP_PRE_UNPATCH, VMLINUX);
+	hvp_callbacks_drop_post_unpatch(&fixture->patch, fixture->state);
+	assert_due(fixture, HVP_KLP_POST_UNPATCH, true, false);
+	hvp_callbacks_drop_post_patch(&fixture->patch, fixture->state, false);
+	assert_due(fixture, HVP_KLP_POST_PATCH, true, false);
+}
+
 static void test_refused(Fixture *fixture, gconstpointer data)
 {
 	(void)data;
@@ -136,5 +148,6 @@ int main(int argc, char **argv)
 	add("/callbacks/applied-post_patch-ONCE", test_applied);
 	add("/callbacks/recovery-calls-nothing-BEGINS", test_recovery);
 	add("/callbacks/revert-stopped-half-way-post_patch-AGAIN", test_revert_stopped);
+	add("/callbacks/undone-by-the-guest-NOT_DUE", test_undone);
 	return g_test_run();
 }
