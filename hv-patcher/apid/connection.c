@@ -411,7 +411,7 @@ static void begin_request(HvpConnection *self)
 {
 	guint64 max_bytes = 0;
 
-	if (self->problem == NULL && self->host->admit(self->head, &max_bytes, &self->problem) &&
+	if (self->problem == NULL && self->host->admit(self, &max_bytes, &self->problem) &&
 	    self->head->body == HVP_BODY_LENGTH && self->head->length_bytes > max_bytes)
 		hvp_problem_set(&self->problem, HVP_PROBLEM_TOO_LARGE,
 				"a body of at most %" G_GUINT64_FORMAT " bytes is taken here",
@@ -522,6 +522,11 @@ const HvpHead *hvp_connection_head(const HvpConnection *self)
 const char *hvp_connection_principal(const HvpConnection *self)
 {
 	return self->principal;
+}
+
+bool hvp_connection_is_local(const HvpConnection *self)
+{
+	return !G_IS_TLS_CONNECTION(self->io);
 }
 
 const GError *hvp_connection_problem(const HvpConnection *self)

@@ -18,10 +18,11 @@
 typedef struct HvpConnection HvpConnection;
 
 /*
- * Whether a request may go on to its body, and *@ret_max_body_bytes of that. The error is what it
- * is answered with.
+ * Whether the request whose head is there may go on to its body, and *@ret_max_body_bytes of that.
+ * The error is what it is answered with.
  */
-typedef bool (*HvpAdmit)(const HvpHead *head, guint64 *ret_max_body_bytes, GError **error);
+typedef bool (*HvpAdmit)(const HvpConnection *connection, guint64 *ret_max_body_bytes,
+			 GError **error);
 typedef void (*HvpConnectionClosed)(HvpConnection *connection, void *data);
 
 typedef struct {
@@ -45,6 +46,8 @@ HvpConnection *hvp_connection_of_message(SoupServerMessage *message);
 /* Of the request at hand: NULL if it could not even be read. */
 const HvpHead *hvp_connection_head(const HvpConnection *self);
 const char *hvp_connection_principal(const HvpConnection *self);
+/* Whether it is of the unix socket, and not of TLS. */
+bool hvp_connection_is_local(const HvpConnection *self);
 /* What the request at hand is to be answered with, before all else; NULL: nothing is wrong yet. */
 const GError *hvp_connection_problem(const HvpConnection *self);
 /* Whether it is closed behind the answer at hand. */

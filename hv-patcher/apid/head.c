@@ -300,6 +300,29 @@ HvpHead *hvp_head_parse(const char *bytes, gsize length_bytes, GError **error)
 	return g_steal_pointer(&self);
 }
 
+/* ":" and digits, or nothing. */
+static bool is_port(const char *text)
+{
+	return text[0] == '\0' ||
+	       (text[0] == ':' && text[1 + strspn(text + 1, G_CSET_DIGITS)] == '\0');
+}
+
+bool hvp_head_names_this_machine(const HvpHead *self)
+{
+	static const char *const names[] = { "localhost", "127.0.0.1", "[::1]" };
+	const char *host = self->headers[HVP_HEADER_HOST];
+
+	if (host == NULL)
+		return true;
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		gsize length = strlen(names[i]);
+
+		if (g_ascii_strncasecmp(host, names[i], length) == 0 && is_port(host + length))
+			return true;
+	}
+	return false;
+}
+
 void hvp_head_free(HvpHead *self)
 {
 	if (self == NULL)

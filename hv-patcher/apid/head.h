@@ -60,5 +60,11 @@ bool hvp_head_check_part(const char *bytes, gsize length_bytes, GError **error);
 /* Parses a whole head. INVALID_ARGUMENT, EXPECTATION, URI_TOO_LONG, HEADERS_TOO_LARGE. */
 HvpHead *hvp_head_parse(const char *bytes, gsize length_bytes, GError **error);
 
+/*
+ * Whether Host is a name of this machine's that no DNS decides on: localhost, 127.0.0.1 or [::1],
+ * with any port. So is a request of HTTP/1.0 that has none: no browser sends such.
+ */
+bool hvp_head_names_this_machine(const HvpHead *self);
+
 void hvp_head_free(HvpHead *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HvpHead, hvp_head_free)

@@ -48,6 +48,7 @@ static G_DEFINE_QUARK(hvp - problem - document - quark, problem_document)
 	[HVP_PROBLEM_UNSUPPORTED_MEDIA_TYPE] = { "UNSUPPORTED_MEDIA_TYPE", 415,
 						 "Unsupported media type" },
 	[HVP_PROBLEM_EXPECTATION] = { "EXPECTATION", 417, "Expectation failed" },
+	[HVP_PROBLEM_MISDIRECTED] = { "MISDIRECTED", 421, "Not for this server" },
 	[HVP_PROBLEM_URI_TOO_LONG] = { "URI_TOO_LONG", 414, "Too long" },
 	[HVP_PROBLEM_HEADERS_TOO_LARGE] = { "HEADERS_TOO_LARGE", 431, "Headers too large" },
 	[HVP_PROBLEM_UNAVAILABLE] = { "UNAVAILABLE", 503, "Not available now" },

@@ -130,6 +130,19 @@ static bool is_options(const HvpHead *head)
 }
 
 /*
+ * On the unix socket, to which ssh -L leads, a page may have its own name resolve to 127.0.0.1: it
+ * is of the same origin as what it asks for then.
+ */
+static bool check_host(const HvpConnection *connection, GError **error)
+{
+	if (!hvp_connection_is_local(connection) ||
+	    hvp_head_names_this_machine(hvp_connection_head(connection)))
+		return true;
+	return hvp_problem_set(error, HVP_PROBLEM_MISDIRECTED,
+			       "Host: localhost, 127.0.0.1 or [::1] is wanted on this socket");
+}
+
+/*
  * A page of another origin may have a browser send requests with its user's certificate. Browsers
  * say where a request is from.
  */
@@ -188,11 +201,14 @@ static bool is_upload(const Route *route)
 	return route->consumes != NULL && strcmp(route->consumes, HVP_TYPE_BYTES) == 0;
 }
 
-bool hvp_routes_admit(const HvpHead *head, guint64 *ret_max_body_bytes, GError **error)
+bool hvp_routes_admit(const HvpConnection *connection, guint64 *ret_max_body_bytes, GError **error)
 {
+	const HvpHead *head = hvp_connection_head(connection);
 	g_autofree char *allowed = hvp_routes_allowed(head->path);
 	const Route *route = find(head, NULL);
 
+	if (!check_host(connection, error))
+		return false;
 	if (allowed[0] == '\0')
 		return hvp_problem_set(error, HVP_PROBLEM_NOT_FOUND, "there is no such resource");
 	if (is_options(head) && head->body == HVP_BODY_NONE)

@@ -5,7 +5,7 @@
 #include "apid/exchange.h"
 
 /* HvpAdmit: NOT_FOUND, METHOD_NOT_ALLOWED, and all else that a head alone can be refused for. */
-bool hvp_routes_admit(const HvpHead *head, guint64 *ret_max_body_bytes, GError **error);
+bool hvp_routes_admit(const HvpConnection *connection, guint64 *ret_max_body_bytes, GError **error);
 
 /* The methods of @path, as for the header Allow; owned by the caller. */
 char *hvp_routes_allowed(const char *path);

@@ -124,7 +124,7 @@ def request(method, path, headers=(), body=None):
         headers.setdefault('Content-Type', 'application/json')
     if body is not None:
         headers.setdefault('Content-Length', str(len(body)))
-    lines = [f'{method} {path} HTTP/1.1', 'Host: localhost']
+    lines = [f'{method} {path} HTTP/1.1', f'Host: {headers.pop("Host", "localhost")}']
     lines += [f'{name}: {value}' for name, value in headers.items()]
     return '\r\n'.join(lines).encode('latin-1') + b'\r\n\r\n' + (body or b'')
 

@@ -104,6 +104,12 @@ def case_H3_good_certificate_IS_ITS_NAME(remote):
     assert {principal for _, principal in remote.front.core.tell('calls')} == {'cert:plane'}
 
 
+def case_H3_any_host_over_tls_SERVED(remote):
+    with remote.connect(remote.good) as client:
+        for host in 'hv1.example:8443', 'localhost', '10.0.0.1':
+            assert client.ask('GET', '/v1/domains', {'Host': host}).status == 200
+
+
 def case_H3_bad_certificates_REFUSED(remote):
     for name, certificate in remote.bad.items():
         assert remote.is_refused(certificate), name

@@ -252,6 +252,20 @@ def case_pages_of_others_MAY_NOT_ASK(front):
                                     'Sec-Fetch-Site': 'same-origin'}), 202)
 
 
+def case_hosts_that_are_not_this_one_MISDIRECTED(front):
+    for host in 'evil.example', 'evil.example:8080', 'localhost.evil.example', '127.0.0.1.nip.io', \
+            'localhost:x', 'localhost:80:80', '[::1]x', '::1', '10.0.0.1', '':
+        # As a browser sends it whose page has its own name resolve to the tunnel.
+        headers = {'Host': host, 'Origin': f'http://{host}', 'Sec-Fetch-Site': 'same-origin'}
+        for method, path in ('GET', '/v1/domains'), ('GET', '/'), ('OPTIONS', '/v1/domains'), \
+                ('POST', f'/v1/domains/{UUID}/refresh'), ('GET', '/nowhere'):
+            expect(front.ask(method, path, headers), 421, 'MISDIRECTED')
+    assert front.core.tell('calls') == []
+    for host in 'localhost', 'LocalHost:8080', '127.0.0.1:1', '[::1]', '[::1]:8080':
+        headers = {'Host': host, 'Origin': f'http://{host}', 'Sec-Fetch-Site': 'same-origin'}
+        expect(front.ask('GET', '/v1/domains', headers), 200)
+
+
 def case_connection_KEPT(front):
     with front.client() as client:
         for _ in range(20):

@@ -110,6 +110,31 @@ static void test_end(void)
 	g_assert_error(error, HVP_PROBLEM, HVP_PROBLEM_HEADERS_TOO_LARGE);
 }
 
+static bool names_this_machine(const char *host)
+{
+	g_autofree char *text = g_strdup_printf("GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+	g_autoptr(HvpHead) head = parse(text);
+
+	return hvp_head_names_this_machine(head);
+}
+
+static void test_host(void)
+{
+	static const char *const ours[] = { "localhost", "LOCALHOST:0", "127.0.0.1:65535", "[::1]",
+					    "[::1]:80" };
+	static const char *const others[] = {
+		"",	      "localhost.",   "localhost:8o", "::1",	     "localhostx",
+		"xlocalhost", "localhost::1", "[::1",	      "127.0.0.1.x", "127.0.0.11:1"
+	};
+	g_autoptr(HvpHead) old = parse("GET / HTTP/1.0\r\n\r\n");
+
+	for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
+		g_assert_true(names_this_machine(ours[i]));
+	for (guint i = 0; i < G_N_ELEMENTS(others); i++)
+		g_assert_false(names_this_machine(others[i]));
+	g_assert_true(hvp_head_names_this_machine(old));
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -118,5 +143,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/apid/head/two-meanings-REFUSED", test_refused);
 	g_test_add_func("/apid/head/broken-NO-CRASH", test_broken);
 	g_test_add_func("/apid/head/end-FOUND", test_end);
+	g_test_add_func("/apid/head/host-of-another-TOLD-APART", test_host);
 	return g_test_run();
 }
