@@ -54,7 +54,7 @@ static void got_properties(GVariant *answer, const GError *problem, void *data)
 void hvp_service_health(HvpExchange *exchange)
 {
 	hvp_exchange_pause(exchange);
-	hvp_core_get_properties(exchange->api->core, got_properties, exchange);
+	hvp_core_get_properties(exchange->api->core, exchange->principal, got_properties, exchange);
 }
 
 static void got_metrics(GVariant *answer, const GError *problem, void *data)

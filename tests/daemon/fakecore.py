@@ -86,6 +86,7 @@ class Core:
         self.seq = 0
         self.calls = []
         self.hanging, self.garbage = set(), set()
+        self.holding, self.held = set(), []
         self.emit = lambda seq, text: None
 
     # --- who may what
@@ -257,6 +258,13 @@ class Core:
     def do_hang(self, methods):
         self.hanging = set(methods)
 
+    def do_hold(self, methods):
+        """Answers to METHODS wait until this is said again."""
+        self.holding = set(methods)
+        held, self.held = self.held, []
+        for answer in held:
+            answer()
+
     def do_garbage(self, methods):
         self.garbage = set(methods)
 
@@ -317,6 +325,9 @@ class Service:
             descriptors = invocation.get_message().get_unix_fd_list()
             with os.fdopen(descriptors.get(arguments[1]), 'rb') as stream:
                 arguments[1] = stream.read()
+        if method in self.core.holding:
+            self.core.held.append(lambda: self.answer(method, arguments, invocation))
+            return
         self.answer(method, arguments, invocation)
 
     def answer(self, method, arguments, invocation):

@@ -22,7 +22,8 @@ BUS_CONFIGURATION = '''<!DOCTYPE busconfig PUBLIC
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="false"/>
-<allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy></busconfig>
+<allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy>
+<limit name="max_replies_per_connection">128</limit></busconfig>
 '''
 
 
@@ -177,7 +178,7 @@ class FakeCore:
 
 
 class Bus:
-    """A private dbus-daemon."""
+    """A private dbus-daemon, which takes as many calls at a time as the system's."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, 'bus')

@@ -29,6 +29,7 @@ APPLY = {'verb': 'apply', 'patch': DIGEST}
 STRANGER = 12345
 MAX_PATCH = 1 << 20
 EACH = 100
+CALLS_EACH = 25     # as in hv-patcher/apid/core.c
 LIMITS = {'head-timeout': 1, 'idle-timeout': 2, 'body-timeout': 3, 'stall-timeout': 2,
           'core-timeout': 2, 'heartbeat': 1, 'max-patch-size': MAX_PATCH,
           'max-connections': 300, 'max-connections-per-principal': EACH, 'max-uploads': 2}
@@ -39,6 +40,7 @@ SLACK_KIB = 64 << 10 if 'HVPATCH_TEST_ASAN' in os.environ else 8 << 10
 def fresh(front):
     front.core.tell('forget')
     front.core.tell('hang', methods=[])
+    front.core.tell('hold', methods=[])
     front.core.tell('garbage', methods=[])
     front.core.tell('roles', roles={}, default={'verbs': ['*'], 'domains': ['*']})
     wait_for(lambda: front.metric('hvpatch_api_connections') <= 1, 'all connections closed')
@@ -467,6 +469,36 @@ def case_H5_events_for_many_ASKED_ONCE(front):
     wait_for(lambda: front.metric('hvpatch_api_event_readers') == 0, 'all are found gone')
 
 
+def ask_at_once(front, uid, count):
+    """COUNT clients that have asked for the domains."""
+    clients = [client_of(front, uid) for _ in range(count)]
+    for client in clients:
+        client.send(request('GET', '/v1/domains'))
+    return clients
+
+
+def take_answers(clients, status, code=None):
+    for client in clients:
+        expect(client.answer(), status, code)
+        client.close()
+
+
+def case_H5_more_at_once_than_the_bus_takes_ALL_ANSWERED(front):
+    front.core.tell('hold', methods=['ListDomains'])
+    front.core.tell('calls')
+    clients = ask_at_once(front, os.geteuid(), 90) + ask_at_once(front, STRANGER, 60)
+    asked = []
+    wait_for(lambda: asked.extend(front.core.tell('calls')) or len(asked) >= 50, 'they are asked')
+    # Whose share is not used up is served at once.
+    with client_of(front, STRANGER + 1) as other:
+        expect(other.ask('GET', '/v1/patches'), 200)
+    asked += front.core.tell('calls')
+    for uid in os.geteuid(), STRANGER:
+        assert asked.count(['ListDomains', f'uid:{uid}']) == CALLS_EACH, asked
+    front.core.tell('hold', methods=[])
+    take_answers(clients, 200)
+
+
 def case_H5_uploads_LIMITED(front):
     clients = [front.client() for _ in range(2)]
     for client in clients:
@@ -578,6 +610,21 @@ def case_H9_core_hangs_TIMED_OUT(front):
         expect(client.answer(), 503, 'TIMED_OUT')
 
 
+def case_H9_core_hangs_THOSE_THAT_WAIT_TIMED_OUT_TOO(front):
+    front.core.tell('hang', methods=['ListDomains'])
+    clients = ask_at_once(front, STRANGER, 3 * CALLS_EACH)
+    begin = time.monotonic()
+    expect(front.ask('GET', f'/v1/domains/{UUID}'), 200)
+    take_answers(clients, 503, 'TIMED_OUT')
+    assert time.monotonic() - begin < 2 * LIMITS['core-timeout']
+    # What is not answered counts for as long as the bus counts it.
+    front.core.kill()
+    front.core.bus = None
+    front.core.start()
+    with client_of(front, STRANGER) as client:
+        wait_for(lambda: client.ask('GET', '/v1/domains').status == 200, 'the core is back')
+
+
 def case_H9_core_answers_garbage_INTERNAL(front):
     upload(front)
     front.core.tell('garbage', methods=['ListDomains', 'GetDomain', 'StartOperation', 'GetEvents',
@@ -592,7 +639,10 @@ def case_H9_core_answers_garbage_INTERNAL(front):
 
 
 def case_H9_bus_gone_AND_BACK(front):
+    front.core.tell('hold', methods=['ListDomains'])
+    clients = ask_at_once(front, os.geteuid(), 2 * CALLS_EACH)
     front.bus.stop()
+    take_answers(clients, 503, 'UNAVAILABLE')
     expect(wait_for(lambda: front.ask('GET', '/v1/domains'), ''), 503, 'UNAVAILABLE')
     front.core.stop()
     front.bus.start()
