@@ -210,13 +210,19 @@ static gboolean accept_certificate(G_GNUC_UNUSED GTlsConnection *tls, GTlsCertif
 
 GTlsConnection *hvp_credentials_serve(HvpCredentials *self, GIOStream *io, GError **error)
 {
-	g_autoptr(GIOStream) tls = g_tls_server_connection_new(io, self->certificate, error);
+	GType type = g_tls_backend_get_server_connection_type(g_tls_backend_get_default());
+	/*
+	 * Without a database GLib finds every certificate bad and asks. It has to be told so from
+	 * the start: g_tls_server_connection_new() copies all authorities that the host trusts.
+	 */
+	g_autoptr(GObject)
+		tls = g_initable_new(type, NULL, error, "base-io-stream", io, "certificate",
+				     self->certificate, "database", NULL, NULL);
 
 	if (tls == NULL)
 		return NULL;
 	g_object_set(tls, "authentication-mode", G_TLS_AUTHENTICATION_REQUIRED,
 		     "require-close-notify", FALSE, NULL);
-	/* Without a database GLib finds every certificate bad and asks. */
 	g_signal_connect(tls, "accept-certificate", G_CALLBACK(accept_certificate), self);
 	return G_TLS_CONNECTION(g_steal_pointer(&tls));
 }

@@ -177,6 +177,14 @@ def case_H3_silent_handshake_CUT_OFF(remote):
         assert client.ask('GET', '/v1/domains').status == 200
 
 
+def case_H3_connections_of_nobody_COST_LITTLE(remote):
+    before = remote.front.cpu_seconds()
+    for _ in range(100):
+        socket.create_connection(('127.0.0.1', remote.port), timeout=20).close()
+    assert remote.front.is_healthy()
+    assert remote.front.cpu_seconds() - before < 0.5
+
+
 def case_H3_revoked_later_REFUSED_AFTER_RELOAD(remote):
     later = remote.authority.issue('later', '/CN=later', 'client')
     with remote.connect(later) as client:
