@@ -6,14 +6,12 @@
 #include "apid/credentials.h"
 #include "apid/feed.h"
 #include "apid/handlers.h"
+#include "apid/handshakes.h"
 #include "apid/listener.h"
 #include "apid/notify.h"
 #include "apid/problem.h"
 #include "apid/routes.h"
 
-/* Those that have not shown who they are: few, as each takes a thread. */
-#define MAX_HANDSHAKES 32
-#define MAX_HANDSHAKES_EACH 4
 #define MAX_UPLOADS_EACH 2
 
 struct HvpServer {
@@ -21,32 +19,11 @@ struct HvpServer {
 	SoupServer *soup;
 	HvpConnectionHost host;
 	HvpPeers *connections;
-	HvpPeers *handshakes; /* by address */
+	HvpHandshakes *handshakes;
 	HvpCredentials *credentials;
 	GHashTable *remote; /* HvpConnection, borrowed: the GTlsConnection that it is */
 	GPtrArray *listeners;
 };
-
-/* A client before its principal is known. */
-typedef struct {
-	HvpServer *server;
-	GSocket *socket;
-	GTlsConnection *tls;
-	char *address;
-	GCancellable *cancellable;
-	guint deadline_id;
-} Handshake;
-
-static void free_handshake(Handshake *handshake)
-{
-	hvp_peers_remove(handshake->server->handshakes, handshake->address);
-	g_source_remove(handshake->deadline_id);
-	g_clear_object(&handshake->socket);
-	g_clear_object(&handshake->tls);
-	g_clear_object(&handshake->cancellable);
-	g_free(handshake->address);
-	g_free(handshake);
-}
 
 static void connection_closed(HvpConnection *connection, void *data)
 {
@@ -108,38 +85,20 @@ static void take_local(HvpServer *self, GSocket *socket)
 	serve(self, socket, G_IO_STREAM(io), principal);
 }
 
-static gboolean handshake_passed(void *data)
+static void shook_hands(GSocket *socket, GTlsConnection *tls, const GError *failed, void *data)
 {
-	g_cancellable_cancel(((Handshake *)data)->cancellable);
-	return G_SOURCE_CONTINUE;
-}
-
-static void shook_hands(GObject *source, GAsyncResult *result, void *data)
-{
-	Handshake *handshake = data;
-	HvpServer *self = handshake->server;
-	g_autoptr(GError) error = NULL;
+	HvpServer *self = data;
+	g_autoptr(GError) error = failed ? g_error_copy(failed) : NULL;
 	g_autofree char *principal = NULL;
 
-	if (g_tls_connection_handshake_finish(G_TLS_CONNECTION(source), result, &error))
-		principal = hvp_credentials_principal(self->credentials, handshake->tls, &error);
+	if (failed == NULL)
+		principal = hvp_credentials_principal(self->credentials, tls, &error);
 	if (principal != NULL) {
-		serve(self, handshake->socket, G_IO_STREAM(handshake->tls), principal);
+		serve(self, socket, G_IO_STREAM(tls), principal);
 	} else {
 		self->api.counters.connections_refused++;
-		g_debug("%s: %s", handshake->address, error->message);
+		g_debug("a handshake: %s", error->message);
 	}
-	free_handshake(handshake);
-}
-
-static char *address_of(GSocket *socket)
-{
-	g_autoptr(GSocketAddress) address = g_socket_get_remote_address(socket, NULL);
-
-	return G_IS_INET_SOCKET_ADDRESS(address)
-		       ? g_inet_address_to_string(
-				 g_inet_socket_address_get_address(G_INET_SOCKET_ADDRESS(address)))
-		       : g_strdup("");
 }
 
 static void take_remote(HvpServer *self, GSocket *socket)
@@ -147,23 +106,11 @@ static void take_remote(HvpServer *self, GSocket *socket)
 	g_autoptr(GSocketConnection) io = g_socket_connection_factory_create_connection(socket);
 	g_autoptr(GTlsConnection)
 		tls = hvp_credentials_serve(self->credentials, G_IO_STREAM(io), NULL);
-	g_autofree char *address = address_of(socket);
-	Handshake *handshake;
 
-	if (tls == NULL || !hvp_peers_add(self->handshakes, address)) {
+	if (tls != NULL)
+		hvp_handshakes_begin(self->handshakes, socket, tls);
+	else
 		self->api.counters.connections_refused++;
-		return;
-	}
-	handshake = g_new0(Handshake, 1);
-	handshake->server = self;
-	handshake->socket = g_object_ref(socket);
-	handshake->address = g_steal_pointer(&address);
-	handshake->cancellable = g_cancellable_new();
-	handshake->deadline_id = g_timeout_add_seconds(self->api.settings->head_seconds,
-						       handshake_passed, handshake);
-	handshake->tls = g_steal_pointer(&tls);
-	g_tls_connection_handshake_async(handshake->tls, G_PRIORITY_DEFAULT, handshake->cancellable,
-					 shook_hands, handshake);
 }
 
 static void take(HvpListener *listener, GSocket *socket, void *data)
@@ -274,7 +221,7 @@ HvpServer *hvp_server_new(const HvpSettings *settings, GError **error)
 	self->remote = g_hash_table_new_full(NULL, NULL, NULL, g_object_unref);
 	self->connections = hvp_peers_new(settings->max_connections,
 					  settings->max_connections_each);
-	self->handshakes = hvp_peers_new(MAX_HANDSHAKES, MAX_HANDSHAKES_EACH);
+	self->handshakes = hvp_handshakes_new(settings->head_seconds, shook_hands, self);
 	self->api.uploads = hvp_peers_new(settings->max_uploads, MAX_UPLOADS_EACH);
 	hvp_routes_set_max_patch(settings->max_patch_bytes);
 	if (!open_listeners(self, error) || !load_credentials(self, error))
@@ -355,7 +302,7 @@ void hvp_server_free(HvpServer *self)
 	hvp_credentials_free(self->credentials);
 	g_hash_table_unref(self->remote);
 	hvp_peers_free(self->connections);
-	hvp_peers_free(self->handshakes);
+	hvp_handshakes_free(self->handshakes);
 	hvp_peers_free(self->api.uploads);
 	g_free(self);
 }

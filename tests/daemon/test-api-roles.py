@@ -185,6 +185,30 @@ def case_H3_connections_of_nobody_COST_LITTLE(remote):
     assert remote.front.cpu_seconds() - before < 0.5
 
 
+def silent_from(remote, number, count):
+    """COUNT connections from an address of this host's, which say nothing."""
+    return [socket.create_connection(('127.0.0.1', remote.port), timeout=20,
+                                     source_address=(f'127.0.0.{number}', 0))
+            for _ in range(count)]
+
+
+def is_served_beside(remote, silent):
+    with remote.connect(remote.good) as client:
+        status = client.ask('GET', '/v1/domains').status
+    for other in silent:
+        other.close()
+    return status == 200
+
+
+def case_H3_silent_handshakes_of_many_addresses_GIVE_WAY(remote):
+    silent = [client for number in range(2, 9) for client in silent_from(remote, number, 8)]
+    assert is_served_beside(remote, silent)
+
+
+def case_H3_silent_handshakes_of_ones_own_address_GIVE_WAY(remote):
+    assert is_served_beside(remote, silent_from(remote, 1, 16))
+
+
 def case_H3_revoked_later_REFUSED_AFTER_RELOAD(remote):
     later = remote.authority.issue('later', '/CN=later', 'client')
     with remote.connect(later) as client:
