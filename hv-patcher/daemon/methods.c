@@ -176,6 +176,16 @@ static GBytes *take_signature(const HvpCall *call, GError **error)
 	return NULL;
 }
 
+static void answer_nothing(HvpCall *call)
+{
+	hvp_call_answer(call, NULL);
+}
+
+static void begin_may_upload(HvpCall *call)
+{
+	hvp_call_need(call, HVP_VERB_UPLOAD, answer_nothing);
+}
+
 static void upload_patch(HvpCall *call)
 {
 	g_autoptr(GError) error = NULL;
@@ -599,6 +609,7 @@ HvpCallStep hvp_methods_find(const char *name)
 		{ "ListDomains", begin_list_domains },
 		{ "GetDomain", begin_get_domain },
 		{ "RefreshDomain", begin_refresh_domain },
+		{ "MayUpload", begin_may_upload },
 		{ "UploadPatch", begin_upload_patch },
 		{ "ListPatches", begin_list_patches },
 		{ "GetPatch", begin_get_patch },

@@ -57,6 +57,7 @@ SOME = '[role some]\nprincipals=cert:uploader\nverbs=view\ndomains=web-1\n'
 METHODS = {
     'ListDomains': (), 'GetDomain': ('web-1',), 'RefreshDomain': ('web-1',), 'ListPatches': (),
     'ListOperations': ('',), 'GetEvents': (0, 10), 'GetMetrics': (),
+    'MayUpload': (),
 }
 
 
@@ -75,7 +76,7 @@ def _():
                         'ListOperations', 'GetEvents'},
         'cert:operator': {'ListDomains', 'GetDomain', 'RefreshDomain', 'ListPatches',
                           'ListOperations', 'GetEvents'},
-        'cert:uploader': {'GetMetrics'}, 'cert:nobody': set(), 'uid:0': set(),
+        'cert:uploader': {'GetMetrics', 'MayUpload'}, 'cert:nobody': set(), 'uid:0': set(),
     }
     with core_with(domains=['web-1', 'db-1'], roles=ROLES) as core:
         for principal, methods in allowed.items():
