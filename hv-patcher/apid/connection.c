@@ -29,6 +29,7 @@ struct HvpConnection {
 	bool is_closed;
 	/* Of the request at hand. */
 	HvpHead *head;
+	guint64 max_body_bytes;
 	HvpBody body;
 	GError *problem;
 	GCancellable *kick; /* wakes who waits for the body */
@@ -391,8 +392,6 @@ static void hand_over(HvpConnection *self)
 	g_autoptr(GSocketAddress) address = g_unix_socket_address_new("");
 	g_autoptr(HvpStream) stream = hvp_stream_new(&ends, g_rc_box_acquire(self));
 
-	clear_source(self);
-	clear_timer(&self->deadline_id);
 	self->kick = g_cancellable_new();
 	self->was_used = true;
 	write_head(self);
@@ -406,22 +405,39 @@ static void hand_over(HvpConnection *self)
 				    NULL);
 }
 
-/* The head is there: in self->head, or as self->problem. */
-static void begin_request(HvpConnection *self)
+/* To the body, or to the answer with self->problem. */
+static void go_on(HvpConnection *self)
 {
-	guint64 max_bytes = 0;
-
-	if (self->problem == NULL && self->host->admit(self, &max_bytes, &self->problem) &&
-	    self->head->body == HVP_BODY_LENGTH && self->head->length_bytes > max_bytes)
-		hvp_problem_set(&self->problem, HVP_PROBLEM_TOO_LARGE,
-				"a body of at most %" G_GUINT64_FORMAT " bytes is taken here",
-				max_bytes);
 	self->is_unread = self->problem != NULL &&
 			  (self->head == NULL || self->head->body != HVP_BODY_NONE);
 	self->has_ended = self->problem != NULL || self->head->body == HVP_BODY_NONE;
 	if (!self->has_ended)
-		hvp_body_init(&self->body, self->head, max_bytes);
+		hvp_body_init(&self->body, self->head, self->max_body_bytes);
 	hand_over(self);
+}
+
+void hvp_connection_go_on(HvpConnection *self, const GError *problem)
+{
+	self->problem = problem ? g_error_copy(problem) : NULL;
+	go_on(self);
+}
+
+/* The head is there: in self->head, or as self->problem. */
+static void begin_request(HvpConnection *self)
+{
+	guint64 *max_bytes = &self->max_body_bytes;
+
+	clear_source(self);
+	clear_timer(&self->deadline_id);
+	if (self->problem == NULL && self->host->admit(self, max_bytes, &self->problem) &&
+	    self->head->body == HVP_BODY_LENGTH && self->head->length_bytes > *max_bytes)
+		hvp_problem_set(&self->problem, HVP_PROBLEM_TOO_LARGE,
+				"a body of at most %" G_GUINT64_FORMAT " bytes is taken here",
+				*max_bytes);
+	if (self->problem == NULL)
+		self->host->admitted(self, self->host->data);
+	else
+		go_on(self);
 }
 
 /* Whether what was read is a head, or can be none any more; the request is begun then. */

@@ -29,6 +29,8 @@ typedef struct {
 	SoupServer *server;
 	const HvpSettings *settings;
 	HvpAdmit admit;
+	/* Of a request that was admitted: hvp_connection_go_on() follows, now or later. */
+	void (*admitted)(HvpConnection *connection, void *data);
 	HvpConnectionClosed closed; /* called once; the connection goes behind it */
 	void *data;
 } HvpConnectionHost;
@@ -52,6 +54,11 @@ bool hvp_connection_is_local(const HvpConnection *self);
 const GError *hvp_connection_problem(const HvpConnection *self);
 /* Whether it is closed behind the answer at hand. */
 bool hvp_connection_closes(const HvpConnection *self);
+/*
+ * Goes on to the body of the request that was admitted, of which nothing was read yet, or to the
+ * answer with @problem (may be NULL). Until then the connection waits, with no deadline of its own.
+ */
+void hvp_connection_go_on(HvpConnection *self, const GError *problem);
 /* The answer at hand was written to its end, so that another request may follow. */
 void hvp_connection_set_answered(HvpConnection *self);
 /* Cuts it off at once. What is being written fails. */

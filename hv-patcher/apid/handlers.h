@@ -21,6 +21,8 @@ void hvp_patches_list(HvpExchange *exchange);
 void hvp_patches_get(HvpExchange *exchange);
 void hvp_patches_upload(HvpExchange *exchange);
 void hvp_patches_delete(HvpExchange *exchange);
+/* Has the upload at hand go on if its principal may upload. */
+void hvp_patches_admit(HvpApi *api, HvpConnection *connection);
 /* An upload's head is there: its body is to go into a file. */
 void hvp_patches_expect(HvpApi *api, SoupServerMessage *message);
 

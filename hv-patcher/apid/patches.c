@@ -80,6 +80,18 @@ static void open_upload(Upload *upload, const char *principal)
 				"there is no room for the patch now");
 }
 
+static void may_upload(G_GNUC_UNUSED GVariant *answer, const GError *problem, void *data)
+{
+	hvp_connection_go_on(data, problem);
+}
+
+void hvp_patches_admit(HvpApi *api, HvpConnection *connection)
+{
+	hvp_core_call(api->core, "MayUpload",
+		      g_variant_new("(s)", hvp_connection_principal(connection)), "()", NULL,
+		      may_upload, connection);
+}
+
 void hvp_patches_expect(HvpApi *api, SoupServerMessage *message)
 {
 	Upload *upload = g_new0(Upload, 1);

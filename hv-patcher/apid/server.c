@@ -121,6 +121,17 @@ static void take(HvpListener *listener, GSocket *socket, void *data)
 		take_local(data, socket);
 }
 
+/* Who may not upload is told so before his patch is taken, and takes no place of who may. */
+static void admitted(HvpConnection *connection, void *data)
+{
+	HvpServer *self = data;
+
+	if (hvp_routes_is_upload(hvp_connection_head(connection)))
+		hvp_patches_admit(&self->api, connection);
+	else
+		hvp_connection_go_on(connection, NULL);
+}
+
 static void answer_written(G_GNUC_UNUSED SoupServerMessage *message, void *data)
 {
 	hvp_connection_set_answered(data);
@@ -246,6 +257,7 @@ void hvp_server_start(HvpServer *self, const char *bus_address)
 	self->host = (HvpConnectionHost){ .server = self->soup,
 					  .settings = self->api.settings,
 					  .admit = hvp_routes_admit,
+					  .admitted = admitted,
 					  .closed = connection_closed,
 					  .data = self };
 	self->api.core = hvp_core_new(bus_address, self->api.settings->core_seconds);

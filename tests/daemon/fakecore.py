@@ -32,6 +32,7 @@ XML = '''<node>
   <arg type="s" direction="out"/></method>
  <method name="RefreshDomain"><arg type="s" direction="in"/><arg type="s" direction="in"/>
   <arg type="s" direction="out"/></method>
+ <method name="MayUpload"><arg type="s" direction="in"/></method>
  <method name="UploadPatch"><arg type="s" direction="in"/><arg type="h" direction="in"/>
   <arg type="ay" direction="in"/><arg type="s" direction="out"/><arg type="b" direction="out"/>
  </method>
@@ -148,6 +149,10 @@ class Core:
         document = self.seen_domain(principal, wanted)
         self.add_event('domain', wanted, document)
         return json.dumps(document),
+
+    def MayUpload(self, principal):
+        self.demand(principal, 'upload')
+        return ()
 
     def UploadPatch(self, principal, contents, signature):
         self.demand(principal, 'upload')

@@ -100,8 +100,8 @@ def case_H1_other_uid_SEES_NOTHING(front):
                 ('GET', f'/v1/patches/{DIGEST}', 403), ('DELETE', f'/v1/patches/{DIGEST}', 403),
                 ('GET', '/v1/events', 403), ('GET', '/metrics', 403)):
             expect(client.ask(method, path), status)
-        expect(client.ask('POST', '/v1/patches', BYTES, PATCH), 403, 'FORBIDDEN')
         expect(client.ask('POST', OPERATIONS, (), APPLY), 404, 'NOT_FOUND')
+        expect(client.ask('POST', '/v1/patches', BYTES, PATCH), 403, 'FORBIDDEN')
 
 
 def case_H1_passed_descriptor_IS_WHO_CONNECTED(front):
@@ -508,6 +508,34 @@ def case_H5_uploads_LIMITED(front):
     for client in clients:
         client.close()
     wait_for(lambda: upload(front).status == 201, 'room again')
+
+
+def case_H5_uploads_of_who_may_not_TAKE_NO_PLACE(front):
+    front.core.tell('roles', roles={f'uid:{STRANGER}': {'verbs': ['view'], 'domains': ['*']}},
+                    default={'verbs': ['*'], 'domains': ['*']})
+    front.core.tell('calls')
+    head = request('POST', '/v1/patches', {**BYTES, 'Content-Length': 100})
+    clients = [client_of(front, STRANGER) for _ in range(2)]
+    for client in clients:
+        client.send(head + b'x')
+    time.sleep(0.1)
+    expect(upload(front), 201)
+    take_answers(clients, 403, 'FORBIDDEN')
+    with client_of(front, STRANGER) as client:
+        client.send(head.replace(b'\r\n', b'\r\nExpect: 100-continue\r\n', 1))
+        assert client.take_until(b'\r\n').startswith(b'HTTP/1.1 403 ')
+    assert ['UploadPatch', f'uid:{STRANGER}'] not in front.core.tell('calls')
+
+
+def case_H5_upload_left_while_it_is_asked_about_ENDED(front):
+    front.core.tell('hold', methods=['MayUpload'])
+    with front.client() as client:
+        client.send(request('POST', '/v1/patches', {**BYTES, 'Content-Length': 100}) + b'x')
+        wait_for(lambda: ['MayUpload', f'uid:{os.geteuid()}'] in front.core.tell('calls'),
+                 'it is asked about')
+    front.core.tell('hold', methods=[])
+    wait_for(lambda: front.metric('hvpatch_api_connections') == 1, 'it has ended')
+    expect(upload(front), 201)
 
 
 # --- H6 to H8: operations
