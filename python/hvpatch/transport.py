@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
@@ -177,7 +178,9 @@ class Exchange:
         self._socket = self._address.connect(self._seconds)
         self._socket.ends_at = ends_at
         self._connection.sock = self._socket
-        self._connection.request(method, path, body, {'Connection': 'close', **headers})
+        # Who refuses a body need not read all of it, and has answered.
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.request(method, path, body, {'Connection': 'close', **headers})
         self._answer = self._connection.getresponse()
         return self._answer.status
 

@@ -356,6 +356,21 @@ class Misbehaving(unittest.TestCase):
             % (len(body), body), hvpatch.TooMany, retry_seconds=2)
         self.assertEqual((error.retry_after, peer.count), (600.0, 1), 'later than may be waited')
 
+    def test_refused_before_all_was_sent_THE_REFUSAL(self):
+        body = b'{"code":"PERMISSION","status":403}'
+
+        def refuse(connection):
+            connection.sendall(b'HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n%s'
+                               % (len(body), body))
+        with tempfile.TemporaryDirectory(prefix='hvpatch-python-') as folder:
+            path = os.path.join(folder, 'socket')
+            peer = Peer(path, refuse)
+            self.addCleanup(peer.close)
+            client = hvpatch.Client(path, timeout=5, retry_seconds=0)
+            with self.assertRaises(hvpatch.ApiError) as raised:
+                client.upload(b'\x7fELF' + bytes(16 << 20))
+        self.assertEqual((raised.exception.code, peer.count), ('PERMISSION', 1))
+
     def test_gone_again_and_again_TRIED_AGAIN(self):
         requests.FIRST_WAIT_SECONDS = 0.01
         error, peer = self.answers(b'', hvpatch.ConnectionFailed, retry_seconds=0.5)
