@@ -186,7 +186,7 @@ def case_memory_is_enough_for_the_most_that_may_be_set(source, build):
 
 def case_descriptors_are_enough_for_the_most_that_may_be_set(source, build):
     connections = most(source, 'apid/settings.c', r'"max-connections",.*?1, (\d+),')
-    handshakes = most(source, 'apid/server.c', r'MAX_HANDSHAKES (\d+)')
+    handshakes = most(source, 'apid/handshakes.c', r'MAX_ALL (\d+)')
     uploads = most(source, 'apid/settings.c', r'"max-uploads",.*?1, (\d+),')
     workers = most(source, 'daemon/config.c', r'MAX_WORKERS (\d+)')
     needed = {API: connections + 2 * handshakes + 2 * uploads + 24,
