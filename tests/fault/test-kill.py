@@ -282,7 +282,7 @@ def kill_recover(scene, point):
 TRAPPED = ('vmstat_shepherd', 'extfrag_for_order', 'irq_enter_rcu', 'klp_enable_patch')
 # The keeper is frozen for so long while threads come to its traps, stand there and are put off.
 STAND_SECONDS = 1.0
-SPINNING_TRIES, SPINNING_WANTED = (60, 30) if LONG else (8, 2)
+SPINNING_TRIES, SPINNING_WANTED = (60, 30) if LONG else (20, 2)
 
 
 class SpinningScene(Scene):
