@@ -126,6 +126,13 @@ def _():
 
 # --- the owner acts in the middle ---
 
+def stood_at(events, moment):
+    """Whether by EVENTS, of a VM that ran before, hvpatch had stopped it by MOMENT."""
+    names = [event['event'] for event in events
+             if event['timestamp']['seconds'] + event['timestamp']['microseconds'] / 1e6 < moment]
+    return [name for name in names if name in ('STOP', 'RESUME')][-1:] == ['STOP']
+
+
 @suite.case('stop-STAYS_PAUSED', timeout=600)
 def _(guest):
     scene = Scene(guest)
@@ -139,14 +146,16 @@ def _(guest):
         while not scene.keeper_pid() and tool.poll() is None:
             time.sleep(0.005)
         time.sleep(delay)
-        ran = guest.qmp.status()
+        guest.qmp.take_events()
+        ran, asked_at = guest.qmp.status(), time.time()
         guest.qmp.execute('stop')
         status, said = scene.finish(tool)
         now = guest.qmp.status()
-        # Where hvpatch itself had stopped the VM, QEMU does not tell it of the owner's stop; now
-        # and then that is so between the question and the stop.
-        if now != 'paused' and ran == 'running' and status == DONE:
-            lost.append(f'{delay:.2f} s: {ran}, then {now}: {status} {said}')
+        # Where hvpatch itself had stopped the VM, QEMU does not tell it of the owner's stop. Of two
+        # that come together nobody can tell which was first: that is rare.
+        if now != 'paused' and ran == 'running' and status == DONE and \
+                not stood_at(guest.qmp.events, asked_at):
+            lost.append(f'{delay:.2f} s: {ran}, then {now}: {guest.qmp.events} {status} {said}')
         assert len(lost) <= 1 + number // 10, '\n'.join(lost)
         kept += now == 'paused'
         guest.qmp.execute('cont')
