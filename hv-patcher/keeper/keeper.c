@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "keeper/spawn.h"
 #include "keeper/wire.h"
+#include "vm/cpus.h"
 
 /* The keeper's own deadlines are shorter: it stops answering only when it is itself stopped. */
 #define ANSWER_TIMEOUT_USEC (60 * G_USEC_PER_SEC)
@@ -28,6 +29,7 @@ struct HvpKeeper {
 	gpointer guard_data;
 	int calm_policy; /* of this thread when nothing is stopped */
 	struct sched_param calm_parameter;
+	HvpCpus cpus;
 	bool hurries;
 	bool is_lost;
 	GHashTable *pages; /* numbers of those that were written to */
@@ -50,6 +52,8 @@ static void hurry(HvpKeeper *self)
 
 	if (self->hurries)
 		return;
+	hvp_cpus_begin(&self->cpus);
+	hvp_cpus_join(&self->cpus, self->pid);
 	/* A nice value would count among the threads of our own session or group only. */
 	self->calm_policy = sched_getscheduler(0);
 	if (sched_getparam(0, &self->calm_parameter) == 0)
@@ -63,6 +67,8 @@ static void calm_down(HvpKeeper *self)
 		/* That children start calm cannot be taken back without a privilege. */
 		sched_setscheduler(0, self->calm_policy | SCHED_RESET_ON_FORK,
 				   &self->calm_parameter);
+	if (self->hurries)
+		hvp_cpus_end(&self->cpus);
 	self->hurries = false;
 }
 

@@ -487,6 +487,7 @@ static void free_backend(HvpBackend *backend)
 
 	if (self->stopped)
 		hvp_threads_release(&self->threads);
+	hvp_cpus_end(&self->threads.cpus);
 	hvp_kvm_process_close(&self->process);
 	hvp_address_space_free(self->spaces[0]);
 	hvp_address_space_free(self->spaces[1]);
@@ -560,6 +561,8 @@ static bool set_up(HvpKvm *self, const HvpKvmPlace *place, HvpDeadline deadline,
 	self->run.process = &self->process;
 	self->threads.pid = place->pid;
 	self->listed = find_threads(self, deadline, error);
+	if (self->listed)
+		hvp_threads_keep_off(&self->threads);
 	return self->listed;
 }
 
@@ -571,6 +574,7 @@ HvpBackend *hvp_kvm_attach(const HvpKvmPlace *place, HvpDeadline deadline, GErro
 	self->pidfd = -1;
 	self->child_fd = hvp_threads_prepare();
 	self->wakeups_fd = hvp_wakeups_hasten();
+	hvp_cpus_begin(&self->threads.cpus);
 	if (!set_up(self, place, deadline, error)) {
 		free_backend(&self->backend);
 		return NULL;

@@ -2,11 +2,8 @@
 #include "vm/threads.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -20,10 +17,11 @@
  * sleep to wait for it is woken.
  */
 #define SPIN_USEC 100
-/* Field 39 of /proc/PID/task/TID/stat, counted from behind the name. */
-#define STAT_PROCESSOR_FIELD 36
-/* Between two looks at threads whose stop was not announced. */
-#define LOOK_AGAIN_NSEC (2 * 1000 * 1000)
+/*
+ * Between two looks at threads whose stop was not announced. Later than the host's next tick: to
+ * set a timer before that costs more than the stop itself where a hypervisor is asked for it.
+ */
+#define LOOK_AGAIN_USEC 10000
 /* How long one past its deadline is waited for: it may sleep in the kernel for a page. */
 #define STRAGGLER_USEC (10 * G_USEC_PER_SEC)
 /* While the others stand. */
@@ -63,40 +61,23 @@ static bool seize_one(HvpThread *thread)
 	return true;
 }
 
-/* The CPU that a thread of process @pid runs on, or ran on last; -1 when that is not told. */
-static int find_cpu(pid_t pid, pid_t thread_id)
+void hvp_threads_keep_off(HvpThreads *self)
 {
-	char path[64], text[1024], *at;
-	ssize_t length_bytes;
-	int fd;
+	cpu_set_t busy;
 
-	g_snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)thread_id);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	length_bytes = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[MAX(length_bytes, 0)] = 0;
-	at = strrchr(text, ')');
-	for (guint i = 0; at != NULL && i <= STAT_PROCESSOR_FIELD; i++)
-		at = strchr(at + 1, ' ');
-	return at != NULL ? (int)g_ascii_strtoll(at, NULL, 10) : -1;
-}
-
-/* Of one whose CPU is ours it takes our sleep to come to its stop. */
-static bool is_any_here(const HvpThreads *self)
-{
-	int here = sched_getcpu();
-
+	CPU_ZERO(&busy);
 	for (guint i = 0; i < self->count; i++)
-		if (find_cpu(self->pid, self->threads[i].thread_id) == here)
-			return true;
-	return false;
+		hvp_cpus_add(self->pid, self->threads[i].thread_id, &busy);
+	/* Of one whose CPU is ours it takes our sleep to come to its stop. */
+	self->spin_usec = hvp_cpus_avoid(&self->cpus, &busy, self->count) ||
+					  !CPU_ISSET((gsize)sched_getcpu(), &busy)
+				  ? SPIN_USEC
+				  : 0;
 }
 
 bool hvp_threads_seize(HvpThreads *self, GError **error)
 {
-	self->spin_usec = is_any_here(self) ? 0 : SPIN_USEC;
+	hvp_threads_keep_off(self);
 	for (guint i = 0; i < self->count; i++) {
 		int failure;
 
@@ -182,9 +163,10 @@ bool hvp_threads_check(HvpThreads *self, GError **error)
 	return !any_gone(self) || explain_gone(self, error);
 }
 
-static void wait_for_one(void)
+static void wait_for_one(HvpDeadline deadline)
 {
-	static const struct timespec again = { 0, LOOK_AGAIN_NSEC };
+	gint64 usec = MIN(hvp_deadline_left_usec(deadline), LOOK_AGAIN_USEC);
+	struct timespec again = { 0, usec * 1000 };
 	sigset_t signals;
 
 	sigemptyset(&signals);
@@ -200,7 +182,7 @@ static bool wait_all(HvpThreads *self, HvpDeadline deadline)
 		if (hvp_deadline_passed(deadline))
 			return false;
 		if (hvp_deadline_passed(spin))
-			wait_for_one();
+			wait_for_one(deadline);
 	}
 	return true;
 }
@@ -214,7 +196,7 @@ static bool let_all_go(HvpThreads *self, HvpDeadline deadline)
 		hvp_threads_release(self);
 		if (missing == 0 || hvp_deadline_passed(deadline))
 			return missing == 0;
-		wait_for_one();
+		wait_for_one(deadline);
 	}
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/deadline.h"
 #include "base/error.h"
+#include "vm/cpus.h"
 
 #define HVP_THREADS_MAX 512
 
@@ -36,6 +37,7 @@ typedef struct {
 	pid_t pid; /* the process, for messages */
 	guint count;
 	gint64 spin_usec; /* how long they are waited for without going to sleep */
+	HvpCpus cpus;	  /* the calling thread's; set up by the caller */
 	HvpThread threads[HVP_THREADS_MAX];
 } HvpThreads;
 
@@ -44,6 +46,9 @@ typedef struct {
  * readable while it is pending, or -1 and errno. Children must be waited for by their ids.
  */
 int hvp_threads_prepare(void);
+
+/* Leaves the CPUs that they are on, where there are others; seizing begins with it. */
+void hvp_threads_keep_off(HvpThreads *self);
 
 /*
  * Seizes all; on failure none is. PERMISSION naming what forbids it; CONFLICT naming who

@@ -106,6 +106,25 @@ def _():
         assert_runs(machine, drive)
 
 
+@case('keeper-leaves-the-vcpus-their-CPUs')
+def _():
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        raise Skip('one CPU')
+    with attached(1) as (machine, drive):
+        keeper = drive.keeper_pid()
+        thread = machine.qmp.execute('query-cpus-fast')[0]['thread-id']
+        for cpu in sorted(allowed)[:2]:
+            os.sched_setaffinity(thread, {cpu})
+            storm(drive, 10)
+            assert os.sched_getaffinity(keeper) == allowed - {cpu}
+        drive.ask('detach')
+    # As many as the host has CPUs: there is none to spare.
+    with attached(len(allowed)) as (machine, drive):
+        storm(drive, 10)
+        assert os.sched_getaffinity(drive.keeper_pid()) == allowed
+
+
 @case('storm-calling-halted-and-port-io-UNDISTURBED')
 def _():
     with attached(4) as (machine, drive):
