@@ -22,7 +22,10 @@ static inline bool hvp_deadline_passed(HvpDeadline self)
 /* What is left, never negative. */
 static inline gint64 hvp_deadline_left_usec(HvpDeadline self)
 {
-	return MAX(0, self.at_usec - g_get_monotonic_time());
+	gint64 left_usec = self.at_usec - g_get_monotonic_time();
+
+	/* Not with the difference in it: MAX() would ask for the time again. */
+	return MAX(0, left_usec);
 }
 
 /* What is left for poll(2), rounded up, at most one hour. */
