@@ -161,6 +161,9 @@ class Guest:
         self._root = options.get('root', 'busybox')
         self._arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
         self._arguments += ['--accel=kvm'] if self._kvm else []
+        if 'HVPATCH_VM_APPEND' in os.environ:
+            append = f'{options.get("append", "")} {os.environ["HVPATCH_VM_APPEND"]}'
+            self._arguments.append(f'--append={append}')
         self._arguments += ['--shared'] if shared else []
         self._arguments += [f'--qemu-arg={argument}' for argument in qemu_args]
         self._arguments += ['--initrd-extra', *files] if files else []

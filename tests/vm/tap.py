@@ -33,6 +33,8 @@ from qmp import QmpGone
 # Emulated guests on a crowded host fail for reasons of their own. Where nobody watches, a case has
 # two more tries on other guests; all are printed, and scripts/test names such cases at its end.
 TRIES = 3 if os.environ.get('CI') else 1
+# How many times as long as elsewhere things take on this host.
+PATIENCE = float(os.environ.get('HVPATCH_VM_PATIENCE', '1'))
 
 
 # For guests that rewrite text that they run (ftrace, their own livepatch core), hvpatch or not:
@@ -198,7 +200,7 @@ class Suite:
         title = f'{number} - {self._title(kernel, case)}'
         for tries_left in range(TRIES - 1, -1, -1):
             try:
-                with alarm(case.timeout):
+                with alarm(case.timeout * PATIENCE):
                     self._run(kernel, case)
                 break
             except Skip as reason:
