@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The host's end of the guest's command channel; see tests/modules/programs/hvp_channel.c."""
 
+import os
 import re
 import socket
 import time
@@ -9,6 +10,8 @@ import time
 REQUEST_MAX_BYTES = 16 * 1024
 REPLY_MAX_BYTES = 8 * 1024 * 1024
 LINE_MAX_BYTES = 128
+# How many times as long as elsewhere things take on this host.
+PATIENCE = float(os.environ.get('HVPATCH_VM_PATIENCE', '1'))
 
 
 class ChannelTimeout(Exception):
@@ -31,12 +34,13 @@ class Channel:
         self._socket.close()
 
     def wait_for_hello(self, timeout):
-        self._reply(0, time.monotonic() + timeout)
+        self._reply(0, time.monotonic() + timeout * PATIENCE)
 
     def request(self, verb, payload=b'', timeout=30.0):
         """Sends one request; returns (status, reply bytes)."""
         if len(payload) > REQUEST_MAX_BYTES:
             raise ValueError(f'request of {len(payload)} bytes')
+        timeout *= PATIENCE
         request_id, self._next_id = self._next_id, self._next_id + 1
         head = f'HVP {request_id} {verb} {int(timeout * 1000)} {len(payload)}\n'
         # The guest has its own clock and gives up by itself; wait a little longer for its word.

@@ -25,7 +25,7 @@ import sys
 import time
 import traceback
 
-from channel import ChannelClosed
+from channel import PATIENCE, ChannelClosed
 from guest import Guest, GuestError, OldCodeRan, assert_invariants, prepare
 from qmp import QmpGone
 
@@ -33,8 +33,6 @@ from qmp import QmpGone
 # Emulated guests on a crowded host fail for reasons of their own. Where nobody watches, a case has
 # two more tries on other guests; all are printed, and scripts/test names such cases at its end.
 TRIES = 3 if os.environ.get('CI') else 1
-# How many times as long as elsewhere things take on this host.
-PATIENCE = float(os.environ.get('HVPATCH_VM_PATIENCE', '1'))
 
 
 # For guests that rewrite text that they run (ftrace, their own livepatch core), hvpatch or not:
