@@ -155,12 +155,12 @@ class Guest:
         self.kernel = kernel
         self.expected_status = 'running'
         self.trap = os.environ.get('HVPATCH_TRAP')
-        self._kvm = os.environ.get('HVPATCH_VM_ACCEL') == 'kvm'
-        oracle = oracle and not self._kvm
+        self.is_kvm = os.environ.get('HVPATCH_VM_ACCEL') == 'kvm'
+        oracle = oracle and not self.is_kvm
         self._boot_timeout = boot_timeout
         self._root = options.get('root', 'busybox')
         self._arguments = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
-        self._arguments += ['--accel=kvm'] if self._kvm else []
+        self._arguments += ['--accel=kvm'] if self.is_kvm else []
         if 'HVPATCH_VM_APPEND' in os.environ:
             append = f'{options.get("append", "")} {os.environ["HVPATCH_VM_APPEND"]}'
             self._arguments.append(f'--append={append}')
@@ -416,9 +416,8 @@ class Guest:
     def hvpatch_command(self, *arguments, output='json'):
         oracle = ['--oracle', self.oracle_path] if self._plugin else []
         trap = ['--trap', self.trap] if self.trap else []
-        backend = ['--backend', 'kvm'] if self._kvm else []
-        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, *backend, '-o',
-                output, *arguments]
+        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, '-o', output,
+                *arguments]
 
     def hvpatch_start(self, *arguments, output='json', environment=None):
         """Starts hvpatch and returns its Popen, for cases that kill it."""
