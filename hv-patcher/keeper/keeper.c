@@ -52,13 +52,15 @@ static void hurry(HvpKeeper *self)
 
 	if (self->hurries)
 		return;
-	hvp_cpus_begin(&self->cpus);
-	hvp_cpus_join(&self->cpus, self->pid);
 	/* A nice value would count among the threads of our own session or group only. */
 	self->calm_policy = sched_getscheduler(0);
 	if (sched_getparam(0, &self->calm_parameter) == 0)
 		self->hurries =
 			sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &urgent) == 0;
+	if (self->hurries) {
+		hvp_cpus_begin(&self->cpus);
+		hvp_cpus_join(&self->cpus, self->pid);
+	}
 }
 
 static void calm_down(HvpKeeper *self)

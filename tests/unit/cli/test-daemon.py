@@ -466,7 +466,7 @@ def case_no_daemon_changes_nothing(*programs):
 
 
 def case_own_ways_are_gone_without_the_daemon(*programs):
-    for option in (('--direct',), ('--backend', 'any'), ('--trap', 'spin'),
+    for option in (('--direct',), ('--backend', 'kvm'), ('--trap', 'spin'),
                    ('--agent', 'none'), ('--oracle', 'none'), ('--monitor',)):
         with setup(programs, []) as made:
             command = [made.program, '-d', 'web', '-o', 'json', *option, 'status']
