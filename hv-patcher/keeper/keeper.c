@@ -65,12 +65,11 @@ static void hurry(HvpKeeper *self)
 
 static void calm_down(HvpKeeper *self)
 {
-	if (self->hurries)
-		/* That children start calm cannot be taken back without a privilege. */
-		sched_setscheduler(0, self->calm_policy | SCHED_RESET_ON_FORK,
-				   &self->calm_parameter);
-	if (self->hurries)
-		hvp_cpus_end(&self->cpus);
+	if (!self->hurries)
+		return;
+	/* That children start calm cannot be taken back without a privilege. */
+	sched_setscheduler(0, self->calm_policy | SCHED_RESET_ON_FORK, &self->calm_parameter);
+	hvp_cpus_end(&self->cpus);
 	self->hurries = false;
 }
 
