@@ -321,8 +321,8 @@ class Scene:
         return new
 
     def _assert_not_spinning(self, line):
-        """Over some seconds, the vCPUs had idle time; what the host took away is not counted."""
-        times = [int(word) for word in line.split()[1:8]]
+        """Over some seconds, the vCPUs had idle time."""
+        times = [int(word) for word in line.split()[1:9]]
         if self._cpu_times is None:
             self._cpu_times = times
         spent = [now - then for now, then in zip(times, self._cpu_times)]
