@@ -249,7 +249,8 @@ static bool apply(Work *self, GError **error)
 	g_autoptr(HvpResult) result = NULL;
 	GError *reason = NULL;
 
-	if (open_patch(self, &reason) && open_target(self, &reason))
+	if (open_patch(self, &reason) && open_target(self, &reason) &&
+	    hvp_open_check_backend(self->target, &reason))
 		result = hvp_apply(self->target, self->patch, &self->options, &reason);
 	keep_result(self, result, reason);
 	return reason == NULL || pass_on(reason, error);
@@ -260,7 +261,7 @@ static bool revert(Work *self, GError **error)
 	g_autoptr(HvpResult) result = NULL;
 	GError *reason = NULL;
 
-	if (open_target(self, &reason))
+	if (open_target(self, &reason) && hvp_open_check_backend(self->target, &reason))
 		result = hvp_revert(self->target, self->job->patch_name, self->job->sha256,
 				    &self->options, &reason);
 	keep_result(self, result, reason);
