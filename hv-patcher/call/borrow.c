@@ -16,6 +16,7 @@
 /* How long spin traps are planted at most where others come by, and then not. */
 #define PLANTED_USEC (2 * G_USEC_PER_SEC)
 #define UNPLANTED_USEC (G_USEC_PER_SEC / 10)
+#define WAITING "waiting for a guest thread to borrow: "
 /* Before the first look at spin traps; and between looks, whatever the guest's memory says. */
 #define DWELL_USEC 500
 #define LONGEST_UNLOOKED_USEC (G_USEC_PER_SEC / 4)
@@ -356,7 +357,33 @@ static bool wait_for_thread(HvpBorrow *self, const Bait *bait, HvpDeadline deadl
 	return true;
 }
 
-/* The same, with spin traps that are there for some time only, and then not for a while. */
+/* Whether nobody came, or the VM could not be stopped in time, and nothing was begun. */
+static bool is_worth_another_turn(HvpBorrow *self, const GError *reason)
+{
+	return (g_error_matches(reason, HVP_ERROR, HVP_ERROR_TIMED_OUT) ||
+		g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY)) &&
+	       !hvp_keeper_is_calling(self->keeper);
+}
+
+static bool remove_traps(HvpBorrow *self, HvpDeadline deadline, GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+
+	while (!hvp_keeper_set_traps(self->keeper, NULL, 0, &reason)) {
+		if (!is_worth_another_turn(self, reason) || hvp_deadline_passed(deadline)) {
+			g_propagate_error(error, g_steal_pointer(&reason));
+			return false;
+		}
+		g_clear_error(&reason);
+		g_usleep(UNPLANTED_USEC);
+	}
+	return true;
+}
+
+/*
+ * The same, with spin traps that are there for some time only, and then not for a while. On a
+ * crowded host it is tried again until @deadline as well.
+ */
 static bool wait_in_turns(HvpBorrow *self, const Bait *bait, HvpDeadline deadline, GError **error)
 {
 	for (;;) {
@@ -365,17 +392,20 @@ static bool wait_in_turns(HvpBorrow *self, const Bait *bait, HvpDeadline deadlin
 
 		if (self->watch != NULL)
 			turn = hvp_deadline_min(deadline, hvp_deadline_in(PLANTED_USEC));
-		if (hvp_keeper_check_no_job(self->keeper, &reason) &&
-		    wait_for_thread(self, bait, turn, &reason))
-			return true;
-		if (!g_error_matches(reason, HVP_ERROR, HVP_ERROR_TIMED_OUT) ||
-		    hvp_deadline_passed(deadline) || hvp_keeper_is_calling(self->keeper)) {
-			g_propagate_prefixed_error(error, reason,
-						   "waiting for a guest thread to borrow: ");
+		self->is_kicking = false;
+		if (!hvp_keeper_check_no_job(self->keeper, error)) {
+			g_prefix_error(error, WAITING);
 			return false;
 		}
+		if (wait_for_thread(self, bait, turn, &reason))
+			return true;
+		if (!is_worth_another_turn(self, reason) || hvp_deadline_passed(deadline)) {
+			g_propagate_prefixed_error(error, reason, WAITING);
+			return false;
+		}
+		g_debug("tried again: %s", reason->message);
 		g_error_free(reason);
-		if (!hvp_keeper_set_traps(self->keeper, NULL, 0, error))
+		if (!remove_traps(self, deadline, error))
 			return false;
 		g_usleep(UNPLANTED_USEC);
 	}
