@@ -68,7 +68,7 @@ static HvpResult *run(HvpCli *cli, const HvpPatch *patch, const HvpOptions *opti
 		      HvpTarget **ret_target, GError **error)
 {
 	*ret_target = hvp_cli_open(cli, error);
-	if (*ret_target == NULL || !hvp_open_check_backend(*ret_target, error))
+	if (*ret_target == NULL)
 		return NULL;
 	hvp_cli_find_agent(cli, *ret_target);
 	return hvp_apply(*ret_target, patch, options, error);

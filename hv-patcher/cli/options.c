@@ -261,7 +261,7 @@ static GOptionEntry *global_entries_new(HvpCli *cli, GlobalText *text)
 		{ "oracle", 0, 0, G_OPTION_ARG_FILENAME, &cli->oracle_path,
 		  "socket of hvpatch's plugin in an emulating QEMU, or none", "SOCKET" },
 		{ "backend", 0, 0, G_OPTION_ARG_STRING, &text->backend,
-		  "how to reach the VM: auto, any, kvm, gdbstub", "NAME" },
+		  "how to reach the VM: auto, kvm, gdbstub", "NAME" },
 		{ "trap", 0, 0, G_OPTION_ARG_STRING, &text->trap,
 		  "how to catch a guest thread: auto, breakpoint, spin", "KIND" },
 		{ "output", 'o', 0, G_OPTION_ARG_STRING, &text->output, "table or json", "FORMAT" },

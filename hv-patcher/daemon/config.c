@@ -27,7 +27,7 @@
 
 static const char *const core_keys[] = { "state",     "uri",	     "workers",	 "max-stopped",
 					 "max-pause", "max-timeout", "unsigned", "allow-downgrade",
-					 "drain",     "kvm-changes", NULL };
+					 "drain",     NULL };
 /* All but the user are the HTTP server's to read. */
 static const char *const api_keys[] = { "user",
 					"socket",
@@ -326,10 +326,7 @@ static bool read_core(HvpConfig *self, const Source *source, GError **error)
 	       read_count(source, "drain", 0, MAX_DRAIN_SECONDS, &self->drain_seconds, error) &&
 	       read_pause(source, &self->max_pause_msec, error) &&
 	       read_choice(source, "unsigned", "allow", "refuse", &self->unsigned_allowed, error) &&
-	       read_choice(source, "allow-downgrade", "yes", "no", &self->downgrade_allowed,
-			   error) &&
-	       read_choice(source, "kvm-changes", "allow", "refuse", &self->kvm_changes_allowed,
-			   error);
+	       read_choice(source, "allow-downgrade", "yes", "no", &self->downgrade_allowed, error);
 }
 
 static bool read_not_after(const Source *source, const char *group, gint64 *ret_usec,

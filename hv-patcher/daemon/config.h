@@ -28,7 +28,6 @@ typedef struct {
 	double max_pause_msec;
 	guint max_timeout_seconds;
 	bool unsigned_allowed;
-	bool kvm_changes_allowed; /* of Linux guests, through KVM itself */
 	bool downgrade_allowed;
 	guint drain_seconds;
 	char *api_user;	      /* NULL: nobody speaks for others */

@@ -43,8 +43,7 @@ static void start_worker(HvpRun *self, int patch_fd);
 
 /* --- jobs --- */
 
-/* Those that were asked for, and what holds on this host. */
-static JsonObject *make_options(const HvpConfig *config, const HvpOperationRequest *request)
+static JsonObject *make_options(const HvpOperationRequest *request)
 {
 	JsonObject *options = json_object_new();
 	JsonObjectIter iter;
@@ -56,8 +55,6 @@ static JsonObject *make_options(const HvpConfig *config, const HvpOperationReque
 		while (json_object_iter_next(&iter, &name, &value))
 			hvp_fields_set_node(options, name, value);
 	}
-	if (config->kvm_changes_allowed)
-		json_object_set_string_member(options, "backend", "any");
 	return options;
 }
 
@@ -80,7 +77,7 @@ char *hvp_run_make_job(const HvpConfig *config, const char *uuid, const char *na
 	hvp_fields_set_text(domain, "uri", config->uri);
 	json_object_set_string_member(job, "verb", verb);
 	json_object_set_object_member(job, "domain", domain);
-	json_object_set_object_member(job, "options", make_options(config, request));
+	json_object_set_object_member(job, "options", make_options(request));
 	if (request != NULL)
 		add_request(job, request, manifest);
 	return hvp_fields_to_text(node);

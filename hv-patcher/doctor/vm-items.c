@@ -116,11 +116,9 @@ static void add_accelerator(GPtrArray *items, const HvpFactsVm *vm)
 					  : "");
 		break;
 	case HVP_FACTS_ACCELERATOR_KVM:
-		hvp_item_warn(items, "accelerator",
-			      g_strdup("hvpatch --backend kvm ...   # or gdbstub: its owner sees "
-				       "each stop as a short pause"),
-			      "kvm: apply and revert want --backend to be said, as they have only "
-			      "been tried on an emulated host yet");
+		hvp_item_ok(items, "accelerator",
+			    "kvm: all commands, through the threads of its vCPUs: nobody sees a "
+			    "pause");
 		break;
 	case HVP_FACTS_ACCELERATOR_OTHER:
 		hvp_item_miss(items, "accelerator", HVP_ERROR_UNSUPPORTED, NULL,

@@ -55,8 +55,6 @@ static void read_machine(HvpPatchable *self, HvpTarget *target)
 	bool leftover = false;
 
 	add_obstacle(self, !hvp_machine_was_running(machine), paused);
-	if (!hvp_open_check_backend(target, &reason))
-		take_error(self, &reason);
 	if (!hvp_machine_find_debugger(machine, deadline, &leftover, &reason))
 		take_error(self, &reason);
 	add_obstacle(self, leftover, "a killed hvpatch left its gdb server: run hvpatch recover");

@@ -211,12 +211,3 @@ bool hvp_open_check_owner(const HvpTarget *target, GError **error)
 	return hvp_machine_has_monitor(target->machine) || target->owner.check_no_job != NULL ||
 	       hvp_open_refuse_ownerless(error);
 }
-
-bool hvp_open_check_backend(const HvpTarget *target, GError **error)
-{
-	return target->may_change ||
-	       hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
-			     "changing Linux guests through KVM itself has only been tried on an "
-			     "emulated host yet: ask for it by --backend kvm, or for --backend "
-			     "gdbstub; see hvpatch(1), and kvm-changes in hvpatchd.conf(5)");
-}

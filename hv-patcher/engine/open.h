@@ -52,6 +52,3 @@ bool hvp_open_refuse_ownerless(GError **error);
  * VM that was named by its process alone.
  */
 bool hvp_open_check_owner(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/* Whether @target may be changed. UNSUPPORTED: through the kvm backend, and nobody asked for it. */
-bool hvp_open_check_backend(const HvpTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -143,7 +143,6 @@ bool hvp_target_need_monitor(HvpTarget *self, const char *what_for, GError **err
 const char *const hvp_target_backend_names[] = { [HVP_TARGET_BACKEND_AUTO] = "auto",
 						 [HVP_TARGET_BACKEND_GDBSTUB] = "gdbstub",
 						 [HVP_TARGET_BACKEND_KVM] = "kvm",
-						 [HVP_TARGET_BACKEND_ANY] = "any",
 						 NULL };
 
 bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError **error)
@@ -160,7 +159,6 @@ bool hvp_target_choose_backend(HvpTarget *self, HvpTargetBackend wanted, GError 
 		return hvp_error_set(error, HVP_ERROR_UNSUPPORTED,
 				     "there is no monitor here that would start the gdb stub");
 	self->by_kvm = is_kvm && wanted != HVP_TARGET_BACKEND_GDBSTUB;
-	self->may_change = !self->by_kvm || wanted != HVP_TARGET_BACKEND_AUTO;
 	if (self->machine == NULL)
 		self->backend_why = "a dump does not run";
 	else if (is_named)

@@ -15,7 +15,6 @@ typedef enum {
 	HVP_TARGET_BACKEND_AUTO, /* by what the VM is */
 	HVP_TARGET_BACKEND_GDBSTUB,
 	HVP_TARGET_BACKEND_KVM,
-	HVP_TARGET_BACKEND_ANY, /* likewise; the guest may be changed through either */
 } HvpTargetBackend;
 
 /* "auto", ...: their names, then NULL. */
@@ -40,7 +39,6 @@ typedef struct {
 typedef struct {
 	HvpMachine *machine;	 /* NULL for a dump */
 	bool by_kvm;		 /* stopped through its vCPU threads, else by the gdb stub */
-	bool may_change;	 /* the guest, by that backend */
 	const char *backend_why; /* for people; static */
 	HvpCore *core;		 /* NULL for a VM */
 	char *name;		 /* the domain's, or how the user named it */

@@ -249,8 +249,7 @@ static bool apply(Work *self, GError **error)
 	g_autoptr(HvpResult) result = NULL;
 	GError *reason = NULL;
 
-	if (open_patch(self, &reason) && open_target(self, &reason) &&
-	    hvp_open_check_backend(self->target, &reason))
+	if (open_patch(self, &reason) && open_target(self, &reason))
 		result = hvp_apply(self->target, self->patch, &self->options, &reason);
 	keep_result(self, result, reason);
 	return reason == NULL || pass_on(reason, error);
@@ -261,7 +260,7 @@ static bool revert(Work *self, GError **error)
 	g_autoptr(HvpResult) result = NULL;
 	GError *reason = NULL;
 
-	if (open_target(self, &reason) && hvp_open_check_backend(self->target, &reason))
+	if (open_target(self, &reason))
 		result = hvp_revert(self->target, self->job->patch_name, self->job->sha256,
 				    &self->options, &reason);
 	keep_result(self, result, reason);

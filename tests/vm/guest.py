@@ -416,9 +416,8 @@ class Guest:
     def hvpatch_command(self, *arguments, output='json'):
         oracle = ['--oracle', self.oracle_path] if self._plugin else []
         trap = ['--trap', self.trap] if self.trap else []
-        backend = ['--backend', 'kvm'] if self.is_kvm else []
-        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, *backend, '-o',
-                output, *arguments]
+        return [hvpatch_path(), '--qmp', self.hvpatch_qmp_path, *oracle, *trap, '-o', output,
+                *arguments]
 
     def hvpatch_start(self, *arguments, output='json', environment=None):
         """Starts hvpatch and returns its Popen, for cases that kill it."""

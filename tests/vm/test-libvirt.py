@@ -114,7 +114,7 @@ def _(guest):
         virsh('resume', KVM_NAME)
         for arguments in (('apply', guest.module('hvp_cmdline')), ('revert', 'hvp_cmdline'),
                           ('recover',)):
-            _, said = parsed(hvpatch('-d', KVM_NAME, '--backend', 'kvm', *arguments))
+            _, said = parsed(hvpatch('-d', KVM_NAME, *arguments))
             assert said['code'] == 'NOT_FOUND', said
         assert TAINT not in virsh('dominfo', KVM_NAME)
         virsh('suspend', KVM_NAME)

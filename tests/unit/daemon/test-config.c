@@ -24,7 +24,7 @@ static void test_all_keys(void)
 	g_autoptr(HvpConfig) config = read_text(
 		"[core]\nstate=/srv/state\nuri=test:///default\nworkers=3\nmax-stopped=1\n"
 		"max-pause=2.5\nmax-timeout=90\nunsigned=allow\nallow-downgrade=yes\n"
-		"kvm-changes=allow\ndrain=0\n"
+		"drain=0\n"
 		"[api]\nuser=api\nsocket=/run/a\ntcp=[::]:1\ncert=/c\nkey=/k\nclient-ca=/d\n"
 		"crl=/e\n"
 		"[key vendor]\nminisign=RWQ\nnot-after=2001-09-09T01:46:40Z\n"
@@ -42,7 +42,6 @@ static void test_all_keys(void)
 	g_assert_cmpfloat(config->max_pause_msec, ==, 2.5);
 	g_assert_cmpint(config->max_timeout_seconds, ==, 90);
 	g_assert_true(config->unsigned_allowed && config->downgrade_allowed);
-	g_assert_true(config->kvm_changes_allowed);
 	g_assert_cmpint(config->drain_seconds, ==, 0);
 	g_assert_cmpstr(config->api_user, ==, "api");
 	g_assert_cmpint(config->keys->len, ==, 2);
@@ -60,7 +59,6 @@ static void test_defaults_DENY(void)
 
 	g_assert_false(config->unsigned_allowed);
 	g_assert_false(config->downgrade_allowed);
-	g_assert_false(config->kvm_changes_allowed);
 	g_assert_null(config->api_user);
 	g_assert_cmpint(config->roles->len, ==, 0);
 }
@@ -80,7 +78,6 @@ static void test_malformed_REFUSED(void)
 		"[core]\nmax-pause=nan\n",
 		"[core]\nunsigned=maybe\n",
 		"[core]\nallow-downgrade=true\n",
-		"[core]\nkvm-changes=yes\n",
 		"[core]\nstate=here\n",
 		"[api]\nport=1\n",
 		"[cores]\n",
@@ -172,8 +169,7 @@ static void test_example(void)
 	g_assert_cmpint(config->max_stopped, ==, defaults->max_stopped);
 	g_assert_cmpfloat(config->max_pause_msec, ==, defaults->max_pause_msec);
 	g_assert_cmpint(config->drain_seconds, ==, defaults->drain_seconds);
-	g_assert_false(config->unsigned_allowed || config->downgrade_allowed ||
-		       config->kvm_changes_allowed);
+	g_assert_false(config->unsigned_allowed || config->downgrade_allowed);
 }
 
 int main(int argc, char **argv)

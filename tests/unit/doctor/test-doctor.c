@@ -537,7 +537,7 @@ static const Case cases[] = {
 	{ "guest", nothing, OK, 0, "x86_64", NULL },
 	{ "guest aarch64", vm_arm, MISSING, 3, "aarch64", NULL },
 	{ "accelerator", nothing, OK, 0, "custom-monitor", NULL },
-	{ "accelerator kvm", kvm_guest, WARNING, 0, "want --backend", "--backend kvm" },
+	{ "accelerator kvm", kvm_guest, OK, 0, "kvm: all commands", NULL },
 	{ "accelerator other", accelerator_other, MISSING, 3, "neither", NULL },
 	{ "accelerator untold", accelerator_untold, UNKNOWN, 0, "not told", NULL },
 	{ "encryption", nothing, OK, 0, "none", NULL },
