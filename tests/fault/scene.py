@@ -37,8 +37,9 @@ SERVER_LABEL = 'hvpatch-gdb'
 # time, on a host that has other things to do at that moment.
 RUNS_SECONDS, RUNS_SECONDS_MAX = 1.0, 10.0
 HOME_SECONDS, HOME_SECONDS_MAX = 2.0, 20.0
-# Of each vCPU's time; the load leaves about half. A thread that spins leaves nothing of its own's.
-IDLE_SHARE_UNDER_LOAD = 0.01
+# Of the vCPUs' time that the host gave them; the load leaves about half. A spinning thread would
+# leave nothing. And of each one's whole time: one that a thread spins on is never idle.
+IDLE_SHARE_UNDER_LOAD, IDLE_SHARE_OF_EACH = 0.08, 0.01
 IDLE_SHARE = 0.6
 SPIN_TICKS = 1000
 TRACED_PAUSE_MSEC = 500
@@ -330,10 +331,13 @@ class Scene:
         if self._cpu_times is None:
             self._cpu_times = times
         spent = [[now - then for now, then in zip(*pair)] for pair in zip(times, self._cpu_times)]
-        if sum(map(sum, spent)) >= SPIN_TICKS:
-            self._cpu_times = times
-            for cpu in spent:
-                assert cpu[3] + cpu[4] >= IDLE_SHARE_UNDER_LOAD * sum(cpu), f'CPU times: {spent}'
+        if sum(map(sum, spent)) < SPIN_TICKS:
+            return
+        self._cpu_times = times
+        idle, given = [cpu[3] + cpu[4] for cpu in spent], [sum(cpu[:7]) for cpu in spent]
+        assert sum(idle) >= IDLE_SHARE_UNDER_LOAD * sum(given), f'CPU times: {spent}'
+        for cpu, its_idle in zip(spent, idle):
+            assert its_idle >= IDLE_SHARE_OF_EACH * sum(cpu), f'CPU times: {spent}'
 
     def assert_idle(self):
         """No thread spins, none is lost in a call that it was sent to: such a one never comes back.
