@@ -16,7 +16,6 @@
 /* How long spin traps are planted at most where others come by, and then not. */
 #define PLANTED_USEC (2 * G_USEC_PER_SEC)
 #define UNPLANTED_USEC (G_USEC_PER_SEC / 10)
-#define WAITING "waiting for a guest thread to borrow: "
 /* Before the first look at spin traps; and between looks, whatever the guest's memory says. */
 #define DWELL_USEC 500
 #define LONGEST_UNLOOKED_USEC (G_USEC_PER_SEC / 4)
@@ -389,18 +388,19 @@ static bool wait_in_turns(HvpBorrow *self, const Bait *bait, HvpDeadline deadlin
 	for (;;) {
 		HvpDeadline turn = deadline;
 		GError *reason = NULL;
+		bool no_job;
 
 		if (self->watch != NULL)
 			turn = hvp_deadline_min(deadline, hvp_deadline_in(PLANTED_USEC));
 		self->is_kicking = false;
-		if (!hvp_keeper_check_no_job(self->keeper, error)) {
-			g_prefix_error(error, WAITING);
-			return false;
-		}
-		if (wait_for_thread(self, bait, turn, &reason))
+		no_job = hvp_keeper_check_no_job(self->keeper, &reason);
+		if (no_job && wait_for_thread(self, bait, turn, &reason))
 			return true;
-		if (!is_worth_another_turn(self, reason) || hvp_deadline_passed(deadline)) {
-			g_propagate_prefixed_error(error, reason, WAITING);
+		/* The end of a job is not waited for. */
+		if ((!no_job && g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY)) ||
+		    !is_worth_another_turn(self, reason) || hvp_deadline_passed(deadline)) {
+			g_propagate_prefixed_error(error, reason,
+						   "waiting for a guest thread to borrow: ");
 			return false;
 		}
 		g_debug("tried again: %s", reason->message);
