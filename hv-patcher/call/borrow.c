@@ -356,12 +356,12 @@ static bool wait_for_thread(HvpBorrow *self, const Bait *bait, HvpDeadline deadl
 	return true;
 }
 
-/* Whether nobody came, or the VM could not be stopped in time, and nothing was begun. */
+/* Whether nobody came, or the VM could not be stopped in time; it runs, and nothing was begun. */
 static bool is_worth_another_turn(HvpBorrow *self, const GError *reason)
 {
 	return (g_error_matches(reason, HVP_ERROR, HVP_ERROR_TIMED_OUT) ||
 		g_error_matches(reason, HVP_ERROR, HVP_ERROR_BUSY)) &&
-	       !hvp_keeper_is_calling(self->keeper);
+	       self->stopped_at_usec == 0 && !hvp_keeper_is_calling(self->keeper);
 }
 
 static bool remove_traps(HvpBorrow *self, HvpDeadline deadline, GError **error)
@@ -370,7 +370,8 @@ static bool remove_traps(HvpBorrow *self, HvpDeadline deadline, GError **error)
 
 	while (!hvp_keeper_set_traps(self->keeper, NULL, 0, &reason)) {
 		if (!is_worth_another_turn(self, reason) || hvp_deadline_passed(deadline)) {
-			g_propagate_error(error, g_steal_pointer(&reason));
+			g_propagate_prefixed_error(error, g_steal_pointer(&reason),
+						   "removing traps: ");
 			return false;
 		}
 		g_clear_error(&reason);
